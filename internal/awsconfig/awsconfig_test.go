@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
@@ -148,7 +149,9 @@ func TestRetriesEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Retryer = func() aws.Retryer { return awsconfig.Retryer("ConcurrentModification") }
+	config.Retryer = func() aws.Retryer {
+		return retry.AddWithMaxBackoffDelay(awsconfig.Retryer("ConcurrentModification"), time.Millisecond)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	if _, err := iam.NewFromConfig(config).GetUser(ctx,
@@ -224,5 +227,27 @@ host;x-amz-security-token'
 	cfg.AssumeRole = &awsconfig.AssumeRole{RoleARN: "arn:aws:iam::123456789012:role/operator"}
 	if _, err = cfg.Load(t.Context()); err == nil || strings.Contains(err.Error(), token) {
 		t.Errorf("assuming a role: %v, want one without the token", err)
+	}
+}
+
+// All attempts of one request together outlast a burst of refusals of several seconds, and end within half a minute.
+func TestRetriesOutlastABurst(t *testing.T) {
+	refused := errors.New("503")
+	for range 200 {
+		r := awsconfig.Retryer()
+		var span time.Duration
+		for attempt := 1; attempt < r.MaxAttempts(); attempt++ {
+			pause, err := r.RetryDelay(attempt, refused)
+			if err != nil {
+				t.Fatal(err)
+			}
+			span += pause
+		}
+		if span < 12*time.Second || span > 30*time.Second {
+			t.Fatalf("the attempts span %s", span)
+		}
+	}
+	if pause, err := awsconfig.Retryer().RetryDelay(1000, refused); err != nil || pause > 10*time.Second {
+		t.Errorf("after 1,000 attempts it pauses %s: %v", pause, err)
 	}
 }

@@ -54,21 +54,24 @@ func Explain(ctx context.Context, doing string, err error) error {
 		return &jit.Error{Problem: fmt.Sprintf("the target's credentials may not %s: %s is not permitted: %s",
 			doing, action, Message(err)),
 			Hint: fmt.Sprintf("allow %s in the operator's policy; the guide of the platform has the whole document",
-				action), Err: err}
+				action), Err: refused(err)}
 	case slices.Contains(expiredCodes, code):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: the target's credentials have expired", doing),
-			Hint: "renew them (for example `aws sso login`) and run again", Err: err}
+			Hint: "renew them (for example `aws sso login`) and run again", Err: refused(err)}
 	case slices.Contains(credentialsCodes, code):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: AWS does not accept the target's credentials: %s",
 			doing, Message(err)),
 			Hint: "check the access key and its secret; `aws sts get-caller-identity` with the same settings shows " +
-				"whether they work", Err: err}
+				"whether they work", Err: refused(err)}
 	case unanswered(err):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from AWS: %s", doing, reason(err)),
 			Hint: "check the network, the region and the endpoint in the target's settings", Err: err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
+
+// refused marks the cause of an error as a refusal.
+func refused(cause error) error { return errors.Join(jit.ErrRefused, cause) }
 
 // unanswered reports whether the request got no answer at all.
 func unanswered(err error) bool {
@@ -104,9 +107,9 @@ func Message(err error) string {
 			return api.ErrorCode()
 		}
 		said, _, _ := strings.Cut(api.ErrorMessage(), request)
-		return oneLine(api.ErrorCode() + ": " + said)
+		return jit.Said(api.ErrorCode() + ": " + said)
 	}
-	return oneLine(err.Error())
+	return jit.Said(err.Error())
 }
 
 // reason is the innermost cause, which people can act on.
@@ -114,10 +117,8 @@ func reason(err error) string {
 	for next := err; next != nil; next = errors.Unwrap(next) {
 		err = next
 	}
-	return oneLine(err.Error())
+	return jit.Said(err.Error())
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // retryAfter is how long the answer asks to wait, in whole seconds (RFC 9110, 10.2.3); zero if it does not.
 func retryAfter(err error) time.Duration {

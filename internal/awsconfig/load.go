@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -24,8 +27,10 @@ const (
 	callTimeout = 30 * time.Second
 	// attempts is how often a request is made while the service does not accept it.
 	attempts = 8
-	// longestPause limits the pause between two attempts.
-	longestPause = 10 * time.Second
+	// shortestPause is the shortest pause after the first attempt. It doubles with every attempt up to longestPause, so
+	// that all attempts span 15 to 30 seconds: a burst of refusals often lasts several.
+	shortestPause = 125 * time.Millisecond
+	longestPause  = 10 * time.Second
 
 	defaultSession = "jit"
 )
@@ -39,6 +44,7 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(callTimeout).WithReadTimeout(0)),
 		config.WithAppID("terraform-provider-jit"),
 		config.WithLogger(logging.Nop{}),
+		config.WithAPIOptions([]func(*middleware.Stack) error{guardAnswers}),
 	}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
@@ -60,6 +66,20 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 		return aws.Config{}, c.noCredentials(ctx, err)
 	}
 	return loaded, nil
+}
+
+// guardAnswers does [jit.GuardAnswer] with each answer before the SDK reads it.
+func guardAnswers(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("GuardAnswers", func(
+		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+	) (middleware.DeserializeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleDeserialize(ctx, in)
+		sent, isSent := in.Request.(*smithyhttp.Request)
+		if answer, ok := out.RawResponse.(*smithyhttp.Response); ok && isSent && answer.Response != nil {
+			jit.GuardAnswer(sent.Header, answer.Response)
+		}
+		return out, metadata, err
+	}), middleware.After)
 }
 
 // assume returns the credentials of the role to assume.
@@ -87,7 +107,7 @@ func (c Config) unusable(ctx context.Context, err error) error {
 			Problem: fmt.Sprintf("there is no profile %q in the shared configuration files", missing.Profile),
 			Hint:    "`aws configure list-profiles` lists them", Err: err}
 	}
-	return &jit.Error{Problem: "cannot use the AWS settings: " + oneLine(err.Error()),
+	return &jit.Error{Problem: "cannot use the AWS settings: " + jit.Said(err.Error()),
 		Hint: "check ~/.aws/config and the AWS_* environment variables", Err: err}
 }
 
@@ -114,15 +134,14 @@ func Retryer(codes ...string) aws.Retryer {
 	for _, code := range codes {
 		again[code] = struct{}{}
 	}
-	growing := retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = longestPause })
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
 		o.RateLimiter = ratelimit.None // one quota for all calls would fail those of a large batch
 		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: again},
 			retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{429: {}}})
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
-			pause, e := growing.RetryDelay(attempt, err)
-			return min(max(pause, retryAfter(err)), longestPause), e
+			least := shortestPause << min(attempt-1, attempts)
+			return min(max(least+rand.N(least), retryAfter(err)), longestPause), nil
 		})
 	})
 }

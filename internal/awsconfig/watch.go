@@ -2,6 +2,11 @@ package awsconfig
 
 import (
 	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -31,13 +36,17 @@ func (w *Watch) Attach(to *aws.Config) {
 			w.OnCall(awsmiddleware.GetOperationName(ctx))
 		}
 		out, metadata, err := next.HandleDeserialize(ctx, in)
-		if answer, ok := out.RawResponse.(*smithyhttp.Response); ok && answer.Response != nil {
+		answer, _ := out.RawResponse.(*smithyhttp.Response)
+		if answer != nil && answer.Response != nil {
 			w.clock.Read(answer.Header, w.Now())
+		}
+		if unsure, asked := ctx.Value(doubtKey{}).(*atomic.Bool); asked && err != nil {
+			unsure.CompareAndSwap(false, writes(awsmiddleware.GetOperationName(ctx)) && mayHaveActed(answer, err))
 		}
 		return out, metadata, err
 	})
 	to.APIOptions = append(to.APIOptions[:len(to.APIOptions):len(to.APIOptions)], func(stack *middleware.Stack) error {
-		return stack.Deserialize.Add(follow, middleware.After)
+		return stack.Deserialize.Add(follow, middleware.Before) // it sees the errors of answers that cannot be read
 	})
 }
 
@@ -46,3 +55,31 @@ func (w *Watch) Clock() time.Time { return w.clock.Latest().Remote }
 
 // Skew is [jit.CheckSkew] of the latest answer.
 func (w *Watch) Skew() error { return w.clock.Latest().Skew() }
+
+type doubtKey struct{}
+
+// Doubt returns a context for the requests of one write. unsure reports whether AWS may have carried the write out
+// without a confirmation: one of its requests, retries included, got no answer or one of a fault of the service (5xx).
+func Doubt(ctx context.Context) (write context.Context, unsure func() bool) {
+	doubt := &atomic.Bool{}
+	return context.WithValue(ctx, doubtKey{}, doubt), doubt.Load
+}
+
+// writes reports whether an operation changes anything.
+func writes(operation string) bool {
+	for _, verb := range []string{"Get", "List", "Describe"} {
+		if strings.HasPrefix(operation, verb) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayHaveActed reports whether the service may have carried out a request that ended with err.
+func mayHaveActed(answer *smithyhttp.Response, err error) bool {
+	if answer != nil && answer.Response != nil {
+		return answer.StatusCode/100 != http.StatusBadRequest/100
+	}
+	var connection *net.OpError
+	return !errors.As(err, &connection) || connection.Op != "dial"
+}

@@ -90,7 +90,7 @@ func kindsOf(entries []entry) []string {
 
 var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// Open opens the target called name without a call. Its errors name the attribute in full:
+// Open opens the target called name without a call. Texts of its server are safe to show: see [jit.Told]. Errors name the attribute in full:
 // targets["bastion"].ssh.authorized_keys.
 func Open(name string, cfg Config, s jit.Services) (jit.Platform, error) {
 	if !targetName.MatchString(name) {
@@ -102,11 +102,14 @@ func Open(name string, cfg Config, s jit.Services) (jit.Platform, error) {
 	if len(given) != 1 {
 		return nil, wrongNumber(attribute, name, given)
 	}
+	if warn := s.Warn; warn != nil {
+		s.Warn = func(text string) { warn(jit.Said(text)) }
+	}
 	p, err := given[0].open(cfg, s)
 	if err != nil {
-		return nil, within(attribute+"."+given[0].kind, err)
+		return nil, jit.Told(within(attribute+"."+given[0].kind, err))
 	}
-	return p, nil
+	return safe(p), nil
 }
 
 // wrongNumber is the error for a target with no platform, or with several.

@@ -75,6 +75,8 @@ var spellers = map[string]speller{
 			binding("serviceAccount:ci@payments-prod.iam.gserviceaccount.com",
 				"organizations/12/roles/reader if request.path == \"x\"", "organizations/12"),
 			binding("allUsers", "roles/viewer", "folders/123"),
+			binding("user:alice@example.com", "roles/secretmanager.admin", "projects/payments-prod/secrets/Key"),
+			binding("user:alice@example.com", "roles/spanner.admin", "//spanner.googleapis.com/projects/payments-prod/instances/main"),
 		},
 		same: func(t *rapid.T, b jit.Binding) jit.Binding {
 			if kind, name, ok := strings.Cut(b.Principal, ":"); ok {
@@ -86,6 +88,9 @@ var spellers = map[string]speller{
 			}
 			b.Scope = strings.Replace(b.Scope, "//storage.googleapis.com/projects/_/buckets/",
 				pick(t, "gs://", "//storage.googleapis.com/projects/_/buckets/"), 1)
+			if strings.Contains(b.Scope, "/secrets/") {
+				b.Scope = pick(t, "", "//secretmanager.googleapis.com/") + b.Scope
+			}
 			if strings.HasPrefix(b.Role, "organizations/") {
 				b.Role = strings.Replace(b.Role, "/", zeros, 1)
 			}
@@ -227,13 +232,13 @@ func TestRespellingNeverPermits(t *testing.T) {
 				var permits []jit.Policy
 				for i := range rapid.IntRange(1, 2).Draw(r, "permits") {
 					permits = append(permits, jit.Policy{Name: fmt.Sprintf("permit%d", i), Effect: jit.Permit,
-						Match: platformtest.DrawMatch(r, s.bindings)})
+						Match: jit.Matches{platformtest.DrawMatch(r, s.bindings)}})
 				}
 				again := s.same(r, b)
 				if v := judge(r, b, permits...); !v.Permitted() && judge(r, again, permits...).Permitted() {
 					r.Fatalf("%+v is permitted by %+v, and %+v is not: %s", again, permits, b, v.Rule)
 				}
-				forbid := jit.Policy{Name: "forbid", Effect: jit.Forbid, Match: platformtest.DrawMatch(r, s.bindings)}
+				forbid := jit.Policy{Name: "forbid", Effect: jit.Forbid, Match: jit.Matches{platformtest.DrawMatch(r, s.bindings)}}
 				if rapid.Bool().Draw(r, "wider") && s.wider != nil {
 					again = s.same(r, s.wider(r, b))
 				}

@@ -25,6 +25,10 @@ type judged struct {
 
 const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILr2L+9Rkgqh5ODNV5/tDj0q2SXAIHDgyRZPJe0rDzpW"
 
+// clusterAccount is a Kubernetes service account as Google's pool names it.
+const clusterAccount = "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p.svc.id.goog/" +
+	"subject/ns/jobs/sa/nightly"
+
 func judgedPlatforms(t *testing.T) map[string]judged {
 	t.Helper()
 	all := map[string]judged{}
@@ -156,6 +160,51 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"gcp", "", "", "folders/123", scope("projects/payments-*"), false},
 		{"gcp", "", "", "gs://reports", scope("//storage.googleapis.com/projects/_/buckets/reports"), false},
 		{"gcp", "", "", "//storage.googleapis.com/projects/_/buckets/reports", scope("gs://reports"), false},
+		{"gcp", "", "", "//secretmanager.googleapis.com/projects/payments-prod/secrets/key",
+			scope("projects/payments-prod/secrets/key"), false},
+		{"gcp", "", "", "projects/payments-prod/secrets/key",
+			scope("//secretmanager.googleapis.com/projects/payments-*/secrets/*"), false},
+		{"gcp", "", "", "projects/payments-prod/serviceAccounts/CI@payments-prod.iam.gserviceaccount.com",
+			scope("*/serviceAccounts/ci@*"), false},
+		{"gcp", "", "", "//spanner.googleapis.com/projects/payments-prod/instances/main",
+			scope("projects/payments-prod/instances/main"), false},
+		{"gcp", "", "", "//spanner.googleapis.com/projects/payments-prod/instances/main",
+			scope("projects/payments-prod/*"), false},
+		{"gcp", "", "", "//spanner.googleapis.com/projects/payments-prod/instances/main",
+			scope("projects/payments-prod/instances/main/databases/orders"), false},
+		{"gcp", "", "", "//bigtable.googleapis.com/projects/payments-prod/instances/main",
+			scope("//spanner.googleapis.com/*"), true},
+		{"gcp", "", "", "projects/payments-prod/locations/global/keyRings/r",
+			scope("projects/payments-prod/locations/global/keyRings/r/cryptoKeys/k"), false},
+		{"gcp", "", "", "projects/payments-prod", scope("projects/payments-prod/secrets/*"), false},
+		{"gcp", "", "", "projects/payments-prod", scope("//pubsub.googleapis.com/projects/*/topics/orders"), false},
+		{"gcp", "", "", "projects/payments-prod", scope("projects/other-prod/*"), true},
+		{"gcp", "", "", "projects/payments-prod", scope("*/secrets*"), false},
+		{"gcp", "", "", "projects/payments-prod", scope("projects/payments-prod[/]secrets/key"), false},
+		{"gcp", "", "", "projects/payments-dev", scope("projects/*-prod"), true},
+		{"gcp", "", "", "projects/payments-dev", scope("projects/*prod*"), true},
+		{"gcp", "", "", "projects/payments-dev", scope("*-prod"), true},
+		{"gcp", "", "", "projects/payments-prod", scope("*-PROD"), false},
+		{"gcp", "", "", "projects/payments-dev", scope("projects/*/serviceAccounts/*-prod@*"), false},
+		{"gcp", "", "", "projects/payments-dev/locations/global/keyRings/r", scope("projects/*-prod"), true},
+		{"gcp", "", "", "projects/payments-dev/locations/global/keyRings/r", scope("*/cryptoKeys/*-prod"), false},
+		{"gcp", "", "", "//spanner.googleapis.com/projects/payments-dev/instances/main", scope("projects/*-prod"), true},
+		{"gcp", "", "", "folders/123", scope("projects/*-prod"), false},
+		{"gcp", "", "", "folders/123", scope("gs://*-prod"), false},
+		{"gcp", "", "", "gs://reports", scope("gs://*-prod"), true},
+		{"gcp", "", "", "gs://reports", scope("*-prod"), true},
+		{"gcp", "", "", "gs://reports", scope("//storage.googleapis.com/projects/_/buckets/*-prod"), true},
+		{"gcp", "", "", "gs://reports", scope("gs://reports/*-prod/"), false},
+		{"gcp", "", "", "gs://reports/a/", scope("gs://*-prod/"), true},
+		{"gcp", "", "", "projects/payments-prod/secrets/key", scope("projects/payments-prod"), true},
+		{"gcp", "", "", "projects/payments-prod/secrets/key", scope("projects/payments-prod/topics/*"), true},
+		{"gcp", "", "", "organizations/1", scope("//bigtable.googleapis.com/projects/payments-prod/*"), false},
+		{"gcp", "", "", "gs://reports", scope("//storage.googleapis.com/projects/_/buckets/reports/managedFolders/a/"),
+			false},
+		{"gcp", "", "", "gs://reports/a/b/", scope("//storage.googleapis.com/projects/_/buckets/reports/*"), false},
+		{"gcp", "", "", "gs://reports/a/b/", scope("gs://reports/a/b/"), false},
+		{"gcp", "", "", "gs://reports/a/", scope("gs://reports/a/b/"), false},
+		{"gcp", "", "", "gs://reports/ab/", scope("gs://reports/a/*"), true},
 		{"gcp", "user:ALICE@Example.com", "", "", principal("user:alice@example.com"), false},
 		{"gcp", "allUsers", "", "", principal("user:alice@example.com"), false},
 		{"gcp", "allAuthenticatedUsers", "", "", principal("serviceAccount:*"), false},
@@ -163,6 +212,9 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 		{"gcp", "domain:example.org", "", "", principal("user:alice@example.com"), true},
 		{"gcp", "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/*", "", "",
 			principal("principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/main"), false},
+		{"gcp", "serviceAccount:p.svc.id.goog[jobs/nightly]", "", "", principal(clusterAccount), false},
+		{"gcp", "serviceAccount:p.svc.id.goog[jobs/daily]", "", "", principal(clusterAccount), true},
+		{"gcp", clusterAccount, "", "", principal("serviceAccount:p.svc.id.goog[jobs/*"), false},
 
 		{"kubernetes", "group:system:serviceaccounts:prod", "", "", principal("serviceaccount:prod/*"), false},
 		{"kubernetes", "group:system:serviceaccounts:prod", "", "", principal("serviceaccount:prod/deployer"), false},
@@ -203,7 +255,7 @@ func TestForbiddenUnderEverySpelling(t *testing.T) {
 	} {
 		p := platforms[c.kind]
 		b := p.with(c.principal, c.role, c.scope)
-		v, err := p.judge(t, b, permitAll, jit.Policy{Name: "deny", Effect: jit.Forbid, Match: c.forbid})
+		v, err := p.judge(t, b, permitAll, jit.Policy{Name: "deny", Effect: jit.Forbid, Match: jit.Matches{c.forbid}})
 		if err != nil {
 			t.Errorf("%s: Check(%+v): %v", c.kind, b, err)
 		} else if guarded := v.Policy == "all" && !v.Permitted(); v.Permitted() != c.otherwise &&
@@ -255,6 +307,22 @@ func TestPermittedInEveryPart(t *testing.T) {
 		{"gcp", "domain:example.com", "", "", principal("*example.com"), false},
 		{"gcp", "domain:example.com", "", "", jit.Match{}, false},
 		{"gcp", "", "", "folders/0123", scope("folders/123"), true},
+		{"gcp", "", "", "projects/payments-prod/secrets/key", scope("projects/payments-prod"), false},
+		{"gcp", "", "", "projects/payments-prod/secrets/key", scope("projects/payments-prod/*"), true},
+		{"gcp", "", "", "projects/payments-prod/secrets/key", scope("projects/*"), true},
+		{"gcp", "", "", "projects/payments-prod", scope("projects/payments-prod/*"), false},
+		{"gcp", "", "", "//secretmanager.googleapis.com/projects/payments-prod/secrets/key",
+			scope("projects/payments-prod/secrets/key"), true},
+		{"gcp", "", "", "projects/payments-prod/secrets/key",
+			scope("//secretmanager.googleapis.com/projects/payments-prod/secrets/key"), true},
+		{"gcp", "", "", "//spanner.googleapis.com/projects/payments-prod/instances/main",
+			scope("projects/payments-prod/*"), false},
+		{"gcp", "", "", "//spanner.googleapis.com/projects/payments-prod/instances/main",
+			scope("projects/payments-prod/instances/main"), false},
+		{"gcp", "", "", "//spanner.googleapis.com/projects/payments-prod/instances/main",
+			scope("//spanner.googleapis.com/projects/payments-prod/*"), true},
+		{"gcp", "", "", "gs://reports/a/", scope("//storage.googleapis.com/projects/_/buckets/reports"), false},
+		{"gcp", "", "", "gs://reports/a/", scope("//storage.googleapis.com/projects/_/buckets/reports/*"), true},
 
 		{"kubernetes", "group:system:authenticated", "", "", principal("group:*"), false},
 		{"kubernetes", "group:system:authenticated", "", "", jit.Match{}, false},
@@ -293,7 +361,7 @@ func TestPermittedInEveryPart(t *testing.T) {
 	} {
 		p := platforms[c.kind]
 		b := p.with(c.principal, c.role, c.scope)
-		v, err := p.judge(t, b, jit.Policy{Name: "some", Effect: jit.Permit, Match: c.permit})
+		v, err := p.judge(t, b, jit.Policy{Name: "some", Effect: jit.Permit, Match: jit.Matches{c.permit}})
 		if err != nil {
 			t.Errorf("%s: Check(%+v): %v", c.kind, b, err)
 		} else if v.Permitted() != c.permitted {

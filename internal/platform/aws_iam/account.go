@@ -36,10 +36,13 @@ type account struct {
 	entities map[string]*entity // by ARN
 	groups   map[string]*entity // by name
 	policies map[string]string  // documents of the account's own managed policies, by ARN
+	// source returns the document of a managed policy; "" if it is unknown.
+	source func(named arn) string
 }
 
 func newAccount() *account {
-	return &account{entities: map[string]*entity{}, groups: map[string]*entity{}, policies: map[string]string{}}
+	return &account{entities: map[string]*entity{}, groups: map[string]*entity{}, policies: map[string]string{},
+		source: func(arn) string { return "" }}
 }
 
 // fetch reads the whole account, page by page. It leaves out the hundreds of policies of AWS itself: their documents

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,14 +22,30 @@ import (
 //
 // A policy with the name of a grant is ours, whatever it says: it is corrected or removed. On a principal other than
 // the grant's it is a copy and is removed. A removal that knows its principal deletes without trusting the read, which
-// may be too old to show the policy.
+// may be too old to show the policy. A removal is done once a later read shows no access of the grant.
 func (p *Platform) Apply(ctx context.Context, scope string, changes []jit.Change) []error {
 	c, a, err := p.open(ctx, scope, true)
 	if err != nil {
 		return slices.Repeat([]error{err}, len(changes))
 	}
-	run := &application{platform: p, client: c, account: a, scope: scope, bearers: a.bearers(), edits: map[arn][]edit{}}
-	return run.carryOut(ctx, changes)
+	run := p.applyTo(c, a, scope)
+	grants := make([]*grant, len(changes))
+	for i, c := range changes {
+		grants[i] = run.grant(c)
+	}
+	run.carryOut(ctx, grants)
+	run.confirm(ctx, grants)
+	run.clean(ctx)
+	errs := make([]error, len(grants))
+	for i, g := range grants {
+		errs[i] = g.outcome
+	}
+	return errs
+}
+
+// applyTo begins to change an account as it was read.
+func (p *Platform) applyTo(c *client, a *account, scope string) *application {
+	return &application{platform: p, client: c, account: a, scope: scope, bearers: a.bearers(), edits: map[arn][]edit{}}
 }
 
 // application is one call of Apply.
@@ -47,22 +64,22 @@ type application struct {
 
 // grant is one change of one grant.
 type grant struct {
-	change  jit.Change
-	marker  jit.Marker
-	access  access // zero if a removal does not name it
+	change jit.Change
+	marker jit.Marker
+	access access // zero if a removal does not name it
+	// found: the account had something of the grant.
+	found   bool
 	outcome error
 }
 
 // known reports whether the grant's access is known.
 func (g *grant) known() bool { return g.access.principal.text != "" }
 
-// carryOut makes the changes and returns their outcomes.
-func (a *application) carryOut(ctx context.Context, changes []jit.Change) []error {
-	grants := make([]*grant, len(changes))
+// carryOut makes the changes that have no outcome yet.
+func (a *application) carryOut(ctx context.Context, grants []*grant) {
 	lanes := map[string][]*grant{} // by principal; "" for a removal that does not name it
-	for i, c := range changes {
-		g := a.grant(c)
-		if grants[i] = g; g.outcome == nil {
+	for _, g := range grants {
+		if g.outcome == nil {
 			lanes[g.access.principal.text] = append(lanes[g.access.principal.text], g)
 		}
 	}
@@ -73,16 +90,10 @@ func (a *application) carryOut(ctx context.Context, changes []jit.Change) []erro
 	})
 	each(maps.Keys(a.edits), func(role arn) { a.editTrust(ctx, role, a.edits[role]) })
 	each(slices.Values(grants), func(g *grant) {
-		if g.change.Op == jit.Remove && g.outcome == nil {
-			g.outcome = a.endSessions(ctx, g)
+		if g.change.Op == jit.Remove && (g.outcome == nil || errors.Is(g.outcome, jit.ErrRemains)) {
+			g.outcome = errors.Join(a.endSessions(ctx, g), g.outcome)
 		}
 	})
-	a.clean(ctx)
-	errs := make([]error, len(grants))
-	for i, g := range grants {
-		errs[i] = g.outcome
-	}
-	return errs
 }
 
 // each calls do for all values, a few at a time.
@@ -104,6 +115,7 @@ func (a *application) grant(c jit.Change) *grant {
 		found = access{}
 	}
 	g := &grant{change: c, marker: c.Access.Marker, access: found}
+	g.found = a.shown(g) != ""
 	if c.Op == jit.Ensure {
 		g.outcome = cmp.Or(err, a.platform.watch.Skew())
 	}
@@ -149,6 +161,7 @@ func (a *application) discardUnseen(ctx context.Context, g *grant) error {
 		return nil
 	}
 	found, err := a.client.deleteInline(ctx, principal, policyName(g.marker))
+	g.found = g.found || found
 	if err != nil || found || a.account.get(item{managedPolicy, policyARN, ""}) != "" {
 		return err
 	}
@@ -177,12 +190,15 @@ func (a *application) queueEdits(g *grant, statement string) {
 // editTrust edits one trust policy, unless the read shows that it is right, and adds an error to the outcomes of the
 // grants. If AWS refuses the policy for one of several grants, editTrust tries them one by one, removals first.
 func (a *application) editTrust(ctx context.Context, role arn, edits []edit) {
-	was, err := a.client.changeTrust(ctx, role, a.scope, edits, a.platform.overlayTrust)
+	was, unsure, err := a.client.changeTrust(ctx, role, a.scope, edits, a.platform.overlayTrust)
+	for _, e := range edits {
+		if err == nil || e.adds() && unsure {
+			a.platform.note(item{trustPolicy, role.text, e.sid}, ownStatement(was, e.sid), e.statement, err != nil)
+		}
+	}
 	switch {
 	case err == nil:
-		for _, e := range edits {
-			a.platform.note(item{trustPolicy, role.text, e.sid}, ownStatement(was, e.sid), e.statement)
-		}
+		a.undeny(ctx, was, edits)
 	case len(edits) > 1 && ofOne(err):
 		slices.SortStableFunc(edits,
 			func(x, y edit) int { return min(len(x.statement), 1) - min(len(y.statement), 1) })
@@ -192,10 +208,11 @@ func (a *application) editTrust(ctx context.Context, role arn, edits []edit) {
 	case awsconfig.Code(err) == noSuchEntity && !slices.ContainsFunc(edits, edit.adds):
 		// The role is gone with its trust policy.
 	default:
-		a.mu.Lock()
-		defer a.mu.Unlock()
 		for _, e := range edits {
-			e.grant.outcome = errors.Join(e.grant.outcome, err)
+			failed := a.blocked(ctx, role, was, e, err)
+			a.mu.Lock()
+			e.grant.outcome = errors.Join(e.grant.outcome, failed)
+			a.mu.Unlock()
 		}
 	}
 }
@@ -207,26 +224,44 @@ func ofOne(err error) bool {
 		slices.Contains([]string{malformed, limitExceeded, noSuchEntity}, awsconfig.Code(err))
 }
 
-// checkPrincipal refuses a principal of this account that does not exist, or that was made after the grant began: the
-// grant was not given to that one.
+// checkPrincipal refuses a principal of this account that does not exist, or that was made after the grant was given:
+// that is another one.
 func (a *application) checkPrincipal(g *grant) error {
-	principal, began := g.access.principal, g.marker.Window.Start
+	principal := g.access.principal
 	if principal.account != a.scope {
 		return nil // IAM does not show other accounts
 	}
 	e := a.account.entities[principal.text]
-	if e == nil {
+	switch {
+	case a.platform.another(e, g.change.GrantedAt):
+		return &jit.Error{Attribute: "principal", Err: jit.ErrAnother,
+			Problem: principal.text + " was deleted or renamed after the grant was given; one made anew is another",
+			Hint:    "set renewal to grant to the new one"}
+	case e == nil:
 		return &jit.Error{Attribute: "principal",
 			Problem: fmt.Sprintf("there is no %s %s in the account %s", principal.kind, principal.text, a.scope),
 			Hint:    fmt.Sprintf("`aws iam list-%ss` lists them", principal.kind)}
 	}
-	if e.created.After(began.Add(youngest)) && !a.holds(e, g) {
+	began := g.marker.Window.Start
+	if g.change.GrantedAt.IsZero() && e.created.After(began.Add(youngest)) && !a.holds(e, g) {
 		return &jit.Error{Attribute: "principal",
 			Problem: fmt.Sprintf("%s was created at %s, after the grant began at %s: the grant was given to its "+
 				"predecessor", principal.text, jit.FormatTime(e.created), jit.FormatTime(began)),
 			Hint: "set renewal to grant to the new one"}
 	}
 	return nil
+}
+
+// another reports whether an entity, nil for none, is not the one any more to which a grant was given: that was deleted
+// or renamed. A read may still miss one that was made just before.
+func (p *Platform) another(e *entity, granted time.Time) bool {
+	switch {
+	case granted.IsZero():
+		return false
+	case e == nil:
+		return p.now().Sub(granted) >= max(p.settling, jit.MaxSkew)
+	}
+	return e.created.After(granted.Add(jit.MaxSkew))
 }
 
 // holds reports whether the entity has a policy of the grant, or some role trusts it.

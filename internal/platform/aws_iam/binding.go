@@ -59,9 +59,11 @@ func parseARN(s string) (arn, bool) {
 // access is a parsed binding.
 type access struct {
 	principal arn
-	// role is a managed policy to copy, or a role to assume.
+	// role is a managed policy to copy, or a role to assume. A role that lists actions has a kind and a text only.
 	role arn
-	// resources narrow the copy. Without any it is complete.
+	// actions are those that the role lists.
+	actions []string
+	// resources narrow the copy or the actions. Without any it is complete.
 	resources []string
 	// trusting is the role in whose trust policy the access is written; zero if it is written on the principal.
 	trusting arn
@@ -75,9 +77,10 @@ func narrowing(resources []string) jit.Narrowing {
 // roleText writes role and resources in canonical form.
 func roleText(role string, resources []string) string { return role + narrowing(resources).Text() }
 
-// Check accepts the ARN of a user, role or group as principal; as role the ARN of a managed policy, optionally followed
-// by " on " and resource ARNs, or the ARN of a role; and the account's id as scope. AWS itself begins and ends the
-// access. A session of an assumed role can last up to 12 hours, or one hour if a role assumed it, unless it is ended.
+// Check accepts the ARN of a user, role or group as principal; as role the ARN of a managed policy or a list of
+// actions, optionally followed by " on " and resource ARNs, or the ARN of a role; and the account's id as scope. AWS
+// itself begins and ends the access. A session of an assumed role can last up to 12 hours, or one hour if a role
+// assumed it, unless it is ended.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	a, err := p.parse(&b)
 	if err != nil {
@@ -101,17 +104,17 @@ func (p *Platform) parse(b *jit.Binding) (access, error) {
 	if a.principal, err = parsePrincipal(b.Principal); err != nil {
 		return a, err
 	}
-	if a.role, a.resources, err = parseRole(b.Role); err != nil {
+	if err = a.parseRole(b.Role); err != nil {
 		return a, err
 	}
 	b.Role = roleText(a.role.text, a.resources)
 	if b.Scope, err = p.parseScope(b.Scope); err != nil {
 		return a, err
 	}
-	if a.role.kind == policy {
-		return a, a.checkCopy(b.Scope)
+	if a.role.kind == role {
+		return a, a.route(b.Scope, p.cfg.TrustPolicy)
 	}
-	return a, a.route(b.Scope, p.cfg.TrustPolicy)
+	return a, a.checkGiven(b.Scope)
 }
 
 // parseScope returns the id of the account, which is the target's if the binding names none.
@@ -132,17 +135,18 @@ func (p *Platform) parseScope(s string) (string, error) {
 	return s, nil
 }
 
-// checkCopy refuses a managed policy that cannot be copied onto the principal.
-func (a *access) checkCopy(scope string) error {
+// checkGiven refuses a managed policy or actions that cannot be given to the principal.
+func (a *access) checkGiven(scope string) error {
+	copied := a.role.kind == policy
 	switch {
-	case a.principal.partition != a.role.partition:
+	case copied && a.principal.partition != a.role.partition:
 		return a.acrossPartitions()
 	case a.principal.account != scope:
 		return jit.Invalid("principal",
 			"name a principal of that account, or grant with the ARN of a role there as the role",
 			"%q is not in the account %s; a policy's permissions are given in the principal's own account",
 			a.principal.text, scope)
-	case a.role.account != "aws" && a.role.account != scope:
+	case copied && a.role.account != "aws" && a.role.account != scope:
 		return jit.Invalid("role", "name a policy of that account, or one of AWS's own", "%q is not in the account %s",
 			a.role.text, scope)
 	}
@@ -200,24 +204,35 @@ func parsePrincipal(s string) (arn, error) {
 }
 
 const roleHint = `write for example "arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/` +
-	`AmazonS3ReadOnlyAccess on arn:aws:s3:::bucket arn:aws:s3:::bucket/*" or "arn:aws:iam::123456789012:role/deployer"`
+	`AmazonS3ReadOnlyAccess on arn:aws:s3:::bucket arn:aws:s3:::bucket/*", "actions:s3:GetObject,s3:ListBucket" or ` +
+	`"arn:aws:iam::123456789012:role/deployer"`
 
-func parseRole(s string) (named arn, resources []string, err error) {
+// parseRole reads the role: a managed policy or actions, which resources may narrow, or a role.
+func (a *access) parseRole(s string) (err error) {
 	if err := jit.CheckText("role", s); err != nil {
-		return arn{}, nil, err
+		return err
 	}
 	name, list, narrowed := strings.Cut(s, jit.On)
+	if narrowed {
+		if a.resources, err = parseResources(list); err != nil {
+			return err
+		}
+	}
+	if strings.HasPrefix(name, jit.Actions) {
+		a.role = arn{kind: actions, text: name}
+		a.actions, err = parseActions(name, narrowing(a.resources).Text())
+		return err
+	}
 	named, ok := parseARN(name)
+	a.role = named
 	switch {
 	case !ok || named.kind == user || named.kind == group:
-		return arn{}, nil, jit.Invalid("role", roleHint, "%q is not the ARN of a managed policy or of a role", name)
+		return jit.Invalid("role", roleHint, "%q is not the ARN of a managed policy or of a role", name)
 	case narrowed && named.kind == role:
-		return arn{}, nil, jit.Invalid("role", "leave out what follows the ARN",
-			"%q is a role, which cannot be narrowed; only the copy of a managed policy can", name)
-	case narrowed:
-		resources, err = parseResources(list)
+		return jit.Invalid("role", "leave out what follows the ARN",
+			"%q is a role, which cannot be narrowed; only the copy of a managed policy and actions can", name)
 	}
-	return named, resources, err
+	return nil
 }
 
 // resourceForm is an ARN with a service and a resource.

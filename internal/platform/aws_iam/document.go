@@ -247,6 +247,10 @@ func digest(statements []statement) string {
 // writing is what one of our policies says.
 type writing struct {
 	role       string // canonical; empty if unknown
+	named      string // the policy or role in it
+	actions    []string
+	resources  []string
+	altered    bool // the statements do not fit their digest
 	window     jit.Window
 	start, end time.Time // as AWS enforces them; zero if there is none
 	damage     []string
@@ -262,14 +266,15 @@ func read(text string) writing {
 	}
 	at := slices.IndexFunc(statements, isMarker)
 	if at < 0 {
-		return readAssumption(text, statements)
+		return readPlain(text, statements)
 	}
 	marker, others := statements[at], slices.Delete(slices.Clone(statements), at, at+1)
 	if named := texts(marker["Resource"]); len(named) > 0 {
-		found.role = roleText(named[0], named[1:])
+		found.named, found.resources = named[0], named[1:]
+		found.role = roleText(found.named, found.resources)
 	}
 	found.window = jit.Window{Start: bound(marker, before), End: bound(marker, notBefore)}
-	if marker["Sid"] != sidPrefix+digest(others) {
+	if found.altered = marker["Sid"] != sidPrefix+digest(others); found.altered {
 		found.damage = append(found.damage, "its statements were changed")
 	}
 	found.start, found.end = enforced(others, notBefore, found.window.Start), enforced(others, before, found.window.End)
@@ -279,26 +284,6 @@ func read(text string) writing {
 func isMarker(s statement) bool {
 	sid, _ := s["Sid"].(string)
 	return strings.HasPrefix(sid, sidPrefix) && s["Effect"] == "Deny" && s["Action"] == markerAction
-}
-
-// readAssumption interprets a policy without a marker statement.
-func readAssumption(text string, statements []statement) writing {
-	var found writing
-	at := slices.IndexFunc(statements, func(s statement) bool { return s["Action"] == assumeRole })
-	if at < 0 {
-		found.damage = append(found.damage, "its marker statement is gone")
-		found.end = enforced(statements, before, time.Time{})
-		return found
-	}
-	s := statements[at]
-	found.role, _ = s["Resource"].(string)
-	found.window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
-	found.start = enforced(statements, notBefore, found.window.Start)
-	found.end = enforced(statements, before, found.window.End)
-	if !sameStatement(text, assumption(found.role, found.window)) {
-		found.damage = append(found.damage, "its statements were changed")
-	}
-	return found
 }
 
 // counted returns a bound of a statement. If there are two, the grant's counts if it is one of them, or else the

@@ -84,6 +84,19 @@ func decides(t *testing.T, documents []string, r request) bool {
 	return allowed
 }
 
+// denied reports whether a document denies the request, whatever else allows it.
+func denied(t *testing.T, documents []string, r request) bool {
+	t.Helper()
+	for _, document := range documents {
+		for _, s := range rules(t, document) {
+			if s.Effect == "Deny" && s.speaksOf(r) && s.holds(t, r) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (s rule) speaksOf(r request) bool {
 	action := anyMatch(s.Action, strings.ToLower(r.action), true)
 	if len(s.NotAction) > 0 {

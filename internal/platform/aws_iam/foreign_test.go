@@ -1,6 +1,8 @@
 package awsiam
 
 import (
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -114,7 +116,8 @@ func TestWidePermissionsAreTold(t *testing.T) {
 		{allow("sts:Assume*", s.arn("role/dev/*")), s.arn("role/dev/*"), false, false},
 		{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","NotAction":"iam:*","Resource":"*"}}`,
 			"arn:*:iam::*:role/*", true, false},
-		{allow("s3:*", "*"), "", false, false},
+		{allow("s3:*", "*"), "actions:s3:*", false, false},
+		{`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"s3:*","Resource":"*"}}`, "", false, false},
 	} {
 		who := s.user(t, "user"+string(rune('a'+i)))
 		s.put(t, who, "theirs", tt.document)
@@ -145,13 +148,17 @@ func TestWhatDoesNotExistIsTold(t *testing.T) {
 	s := newSite(t)
 	alice, reader, deployer := s.user(t, "alice"), s.policy(t, "Reader", readerDocument),
 		s.role(t, "deployer", s.arn("root"))
+	s.intercept(func(w http.ResponseWriter, _ *http.Request, action string, form url.Values) bool {
+		return serveManaged(w, action, form)
+	})
 	snap, err := s.open(t, s.config(), time.Now).Read(t.Context(), s.account.ID)
 	must(t, err)
 	for _, tt := range []struct{ principal, role, want string }{
 		{alice, reader, ""},
 		{alice, reader + " on " + bucket, ""},
 		{alice, deployer, ""},
-		{alice, "arn:aws:iam::aws:policy/ReadOnlyAccess", ""},
+		{alice, theirManaged, ""},
+		{alice, "arn:aws:iam::aws:policy/ReadOnlyAcess", "role"},
 		{"arn:aws:iam::999999999999:user/alice", deployer, ""},
 		{s.arn("user/alcie"), reader, "principal"},
 		{alice, s.arn("policy/Raeder"), "role"},

@@ -8,7 +8,7 @@ import (
 )
 
 // Given separates a policy from the resources that narrow it. In other partitions than the commercial one, it adds the
-// commercial names, which policies are often written with. A role of another account leads into that account. It makes
+// commercial names, which policies are often written with. It lists actions one by one. A role of another account leads into that account. It makes
 // no call.
 func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, error) {
 	g := jit.AsWritten(b)
@@ -17,6 +17,9 @@ func (p *Platform) Given(_ context.Context, b jit.Binding, _ bool) (jit.Given, e
 		return g, err
 	}
 	g.Principal, g.Role = namesOf(a.principal), namesOf(a.role)
+	if a.role.kind == actions {
+		g.Role = a.givesActions()
+	}
 	g.Narrowing = narrowing(a.resources)
 	if a.role.kind == role && a.role.account != b.Scope {
 		g.Scope.Covers = []string{a.role.account} // where the role leads

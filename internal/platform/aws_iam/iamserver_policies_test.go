@@ -61,6 +61,9 @@ func checkDocument(document string, trust bool) *iamError {
 			return refuse("Statement IDs (SID) in a single policy must be unique")
 		}
 		sids[sid] = true
+		if why := misnamed(s, trust); why != "" {
+			return refuse(why)
+		}
 		for operator := range conditions {
 			if !operators.MatchString(operator) {
 				return refuse("Invalid Condition type " + operator)
@@ -71,6 +74,32 @@ func checkDocument(document string, trust bool) *iamError {
 		return refuse("Syntax errors in policy")
 	}
 	return nil
+}
+
+// vendor begins an action: the service, which has no wildcards.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html
+var vendor = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?]+|\*)$`)
+
+// misnamed says which action or resource of a statement IAM does not accept; "" if it accepts all.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
+func misnamed(s map[string]any, trust bool) string {
+	each := func(key string, refused func(string) bool) string {
+		all := texts(s[key])
+		if i := slices.IndexFunc(all, refused); i >= 0 {
+			return all[i]
+		}
+		return ""
+	}
+	for _, not := range []string{"", "Not"} {
+		if bad := each(not+"Action", func(a string) bool { return !vendor.MatchString(a) }); bad != "" {
+			return "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc. " + bad
+		}
+		bad := each(not+"Resource", func(r string) bool { return r != "*" && !strings.HasPrefix(r, "arn:") })
+		if bad != "" && !trust {
+			return `Resource ` + bad + ` must be in ARN format or "*".`
+		}
+	}
+	return ""
 }
 
 // managed answers requests about managed policies.
@@ -187,8 +216,9 @@ func (s *iamServer) details(form url.Values) (string, *iamError) {
 	}
 	lists := map[string]string{}
 	after, last, n := form.Get("Marker"), "", 0
-	for _, key := range append(slices.Sorted(maps.Keys(s.entities)), slices.Sorted(maps.Keys(s.policies))...) {
-		list, member := s.detail(key)
+	is := s.seen()
+	for _, key := range append(slices.Sorted(maps.Keys(is.entities)), slices.Sorted(maps.Keys(is.policies))...) {
+		list, member := s.detail(is, key)
 		switch {
 		case !wanted[strings.TrimSuffix(list, "DetailList")] && list != "Policies", list == "Policies" &&
 			!wanted["LocalManagedPolicy"]:
@@ -216,15 +246,15 @@ func page(lists map[string]string, end string) string {
 }
 
 // detail describes one entity or policy and names the list that it belongs to.
-func (s *iamServer) detail(key string) (list, member string) {
-	if p := s.policies[key]; p != nil {
+func (s *iamServer) detail(is iamState, key string) (list, member string) {
+	if p := is.policies[key]; p != nil {
 		versions := ""
 		for _, v := range p.versions {
 			versions += "<member>" + v.facts(true) + "</member>"
 		}
 		return "Policies", p.facts() + "<PolicyVersionList>" + versions + "</PolicyVersionList>"
 	}
-	e := s.entities[key]
+	e := is.entities[key]
 	title := map[string]string{"user": "User", "group": "Group", "role": "Role"}[e.kind]
 	inline, attached, groups := "", "", ""
 	for _, name := range slices.Sorted(maps.Keys(e.inline)) {

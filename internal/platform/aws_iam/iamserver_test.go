@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"html"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -23,12 +24,71 @@ import (
 // quotas and conflicts, and serves the bulk read in small pages.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_Operations.html
 type iamServer struct {
-	mu       sync.Mutex
-	account  string
-	made     int
+	mu      sync.Mutex
+	account string
+	made    int
+	iamState
+	quotas map[string]int
+
+	// lag is how old the bulk read is, and with lagRoles each read of a role: IAM is eventually consistent
+	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency).
+	lag      time.Duration
+	lagRoles bool
+	past     []iamState // after each write, the oldest first
+	fresh    bool       // the request under way is a test's own, whose reads do not lag
+}
+
+// freshKey is the access key of tests, which see the account as it is.
+const freshKey = "AKIAFRESH"
+
+// iamState is what the account holds at one time.
+type iamState struct {
+	at       time.Time
 	entities map[string]*iamEntity // by kind and name, as "user/alice"
 	policies map[string]*iamPolicy // by ARN
-	quotas   map[string]int
+}
+
+// clone returns a copy of the state.
+func (s iamState) clone() iamState {
+	c := iamState{time.Now(), map[string]*iamEntity{}, map[string]*iamPolicy{}}
+	for name, e := range s.entities {
+		is := *e
+		is.inline, is.attached = maps.Clone(e.inline), slices.Clone(e.attached)
+		c.entities[name] = &is
+	}
+	for name, p := range s.policies {
+		is := *p
+		is.versions = slices.Clone(p.versions)
+		c.policies[name] = &is
+	}
+	return c
+}
+
+// seen is the state that a read shows.
+func (s *iamServer) seen() iamState {
+	for _, was := range slices.Backward(s.past) {
+		if s.lag > 0 && !s.fresh && time.Since(was.at) >= s.lag {
+			return was
+		}
+	}
+	return s.iamState
+}
+
+// slow makes reads lag from now on.
+func (s *iamServer) slow(lag time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.clone()
+	was.at = was.at.Add(-lag)
+	s.lag, s.past = lag, []iamState{was}
+}
+
+// behind makes reads show the account for a while as it was earlier.
+func (s *iamServer) behind(was iamState, lag time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was.at = was.at.Add(-lag)
+	s.lag, s.past = lag, []iamState{was, s.clone()}
 }
 
 type iamEntity struct {
@@ -60,7 +120,8 @@ const listed = 4 // entities and policies on one page of the bulk read
 // newIAMServer serves an account with an administrator.
 func newIAMServer(t *testing.T) (*iamServer, testenv.MotoAccount) {
 	t.Helper()
-	s := &iamServer{account: "123456789012", entities: map[string]*iamEntity{}, policies: map[string]*iamPolicy{},
+	s := &iamServer{account: "123456789012",
+		iamState: iamState{entities: map[string]*iamEntity{}, policies: map[string]*iamPolicy{}},
 		quotas: map[string]int{
 			"UserPolicySizeQuota": 2048, "GroupPolicySizeQuota": 5120, "RolePolicySizeQuota": 10240,
 			"PolicySizeQuota": 6144, "AssumeRolePolicySizeQuota": 2048,
@@ -84,7 +145,11 @@ func (s *iamServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	action := r.PostForm.Get("Action")
+	s.fresh = strings.Contains(r.Header.Get("Authorization"), "="+freshKey+"/")
 	result, refused := s.answer(action, r.PostForm)
+	if s.lag > 0 && !isRead(action) {
+		s.past = append(s.past, s.clone())
+	}
 	if refused != nil {
 		fail(w, refused.status, refused.code, html.EscapeString(refused.message))
 		return
@@ -118,6 +183,9 @@ func (s *iamServer) answer(action string, form url.Values) (string, *iamError) {
 		return "<SummaryMap>" + all + "</SummaryMap>", nil
 	case "CreateUser", "CreateGroup", "CreateRole":
 		return s.createEntity(strings.ToLower(strings.TrimPrefix(action, "Create")), form)
+	case "DeleteUser", "DeleteRole":
+		return "", s.deleteEntity(strings.ToLower(strings.TrimPrefix(action, "Delete")),
+			form.Get("UserName")+form.Get("RoleName"))
 	case "AddUserToGroup":
 		user := s.entities["user/"+form.Get("UserName")]
 		user.groups = append(user.groups, form.Get("GroupName"))
@@ -128,6 +196,9 @@ func (s *iamServer) answer(action string, form url.Values) (string, *iamError) {
 			return "", missing("The role with name %s cannot be found.", form.Get("RoleName"))
 		}
 		if action == "GetRole" {
+			if s.lagRoles {
+				e = s.seen().entities["role/"+form.Get("RoleName")]
+			}
 			return "<Role>" + s.facts(e) + element("AssumeRolePolicyDocument", url.PathEscape(e.trust)) + "</Role>", nil
 		}
 		if refused := s.setTrust(e, form.Get("PolicyDocument")); refused != nil {
@@ -234,9 +305,30 @@ func (s *iamServer) change(verb, title string, e *iamEntity, form url.Values) *i
 	return nil
 }
 
+// deleteEntity deletes a user or role. Trust policies show its id from then on and cannot be saved with it:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+// An entity with policies cannot be deleted: https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteUser.html
+func (s *iamServer) deleteEntity(kind, name string) *iamError {
+	gone := s.entities[kind+"/"+name]
+	if gone == nil {
+		return missing("The %s with name %s cannot be found.", kind, name)
+	}
+	if len(gone.inline)+len(gone.attached) > 0 {
+		return conflict("DeleteConflict", "Cannot delete entity, must delete policies first.")
+	}
+	delete(s.entities, kind+"/"+name)
+	for _, e := range s.entities {
+		e.trust = strings.ReplaceAll(e.trust, `"`+s.arn(kind+gone.path+name)+`"`, `"`+gone.id+`"`)
+	}
+	return nil
+}
+
 func (s *iamServer) setTrust(e *iamEntity, document string) *iamError {
 	if refused := checkDocument(document, true); refused != nil {
 		return refused
+	}
+	if id := regexp.MustCompile(`"A(IDA|ROA)[A-Z0-9]+"`).FindString(document); id != "" {
+		return &iamError{http.StatusBadRequest, malformed, `Invalid principal in policy: "AWS":` + id}
 	}
 	for _, principal := range regexp.MustCompile(`"arn:aws:iam::`+s.account+
 		`:((user|role|group)(/|/[^"]+/)([^"/]+))"`).FindAllStringSubmatch(document, -1) {

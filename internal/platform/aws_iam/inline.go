@@ -55,12 +55,11 @@ func (a *application) ensureInline(ctx context.Context, e *entity, name, documen
 		return noRoomError(fmt.Sprintf("its inline policies have %d characters and this one %d; the limit is %d",
 			used, more, quota))
 	}
-	err = a.client.putInline(ctx, e.arn, name, document)
+	err = a.write(ctx, inline, was, document, func(ctx context.Context) error {
+		return a.client.putInline(ctx, e.arn, name, document)
+	})
 	if awsconfig.Code(err) == limitExceeded {
 		return noRoomError("it has no room for another inline policy")
-	}
-	if err == nil {
-		a.wrote(inline, was, document)
 	}
 	return err
 }
@@ -71,18 +70,34 @@ func (a *application) document(ctx context.Context, g *grant) (string, error) {
 		if named.account == a.scope && a.account.entities[named.text] == nil {
 			return "", noRole(named, nil)
 		}
-		return assumption(named.text, g.marker.Window), nil
 	}
-	source, err := a.source(ctx, g.access.role)
+	if document := g.access.plain(g.marker.Window); document != "" {
+		return document, nil
+	}
+	source, err := a.platform.source(ctx, a.client, a.account, g.access.role)
 	if err != nil {
 		return "", err
 	}
 	return timed(source, g.access.role.text, g.access.resources, g.marker.Window)
 }
 
-// wrote notes a write, for the rest of this Apply and for reads that may miss it.
+// write makes one write and notes it, for the rest of this Apply and for reads that may miss it. It also notes a write
+// without an answer, which AWS may have carried out.
+func (a *application) write(ctx context.Context, i item, was, is string, do func(context.Context) error) error {
+	ctx, unsure := awsconfig.Doubt(ctx)
+	err := do(ctx)
+	switch {
+	case err == nil:
+		a.wrote(i, was, is)
+	case is != "" && unsure():
+		a.platform.note(i, was, is, true)
+	}
+	return err
+}
+
+// wrote notes a write that AWS has confirmed.
 func (a *application) wrote(i item, was, is string) {
-	a.platform.note(i, was, is)
+	a.platform.note(i, was, is, false)
 	a.account.put(i, is)
 }
 
@@ -164,8 +179,8 @@ func explainWrite(ctx context.Context, on arn, doing string, err error) error {
 			Hint:    "grant to another role", Err: err}
 	case malformed:
 		return &jit.Error{Attribute: "role",
-			Problem: "AWS does not accept the copy of the policy: " + awsconfig.Message(err),
-			Hint:    "name another policy, or other resources", Err: err}
+			Problem: "AWS does not accept the policy: " + awsconfig.Message(err),
+			Hint:    "name another policy, other actions or other resources", Err: err}
 	}
 	return awsconfig.Explain(ctx, doing, err)
 }

@@ -49,9 +49,9 @@ func (c *client) lock(ctx context.Context, name arn, scope string) (unlock func(
 		case err != nil:
 			return nil, err
 		case held:
-			return func() { _ = l.release(ctx) }, nil // if this fails, the next writer removes the lock once it is old
+			return func() { _ = l.release(ctx, l.token) }, nil // if this fails, the next writer removes the lock once it is old
 		}
-		if err := backoff.Wait(ctx, attempt, shortestPause, longestPause); err != nil {
+		if err := backoff.Wait(ctx, attempt, c.pause, longestPause); err != nil {
 			return nil, fmt.Errorf("wait for the lock %s: %w", l.arn, err)
 		}
 	}
@@ -73,12 +73,12 @@ func (l *trustLock) acquire(ctx context.Context) (held bool, err error) {
 	}
 	switch {
 	case holder == l.token && ctx.Err() != nil:
-		_ = l.release(ctx)
+		_ = l.release(ctx, l.token)
 		return false, ctx.Err()
 	case holder == l.token:
 		return true, nil
 	case !since.IsZero() && time.Since(since) > lockTime: // the holder died
-		return false, l.removeStale(ctx, since)
+		return false, l.removeStale(ctx, holder, since)
 	case code == "":
 		return false, awsconfig.Explain(ctx, "lock the trust policy of "+l.role.text, failed)
 	}
@@ -100,28 +100,48 @@ func (l *trustLock) create(ctx context.Context) error {
 func (l *trustLock) holder(ctx context.Context) (token string, since time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
 	defer cancel()
-	held, err := l.client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &l.arn})
-	if err != nil {
-		return "", time.Time{}
-	}
-	return aws.ToString(held.Policy.Description), aws.ToTime(held.Policy.CreateDate)
+	token, since, _ = l.look(ctx)
+	return token, since
 }
 
-// release removes the lock, also after the caller has given up. Absent is success.
-func (l *trustLock) release(ctx context.Context) error {
+// look returns who holds the lock, and since when.
+func (l *trustLock) look(ctx context.Context) (token string, since time.Time, err error) {
+	held, err := l.client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &l.arn})
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return aws.ToString(held.Policy.Description), aws.ToTime(held.Policy.CreateDate), nil
+}
+
+// release removes the lock of a holder, also after the caller has given up. Absent is success. A removal without an
+// answer may have been carried out, and the next holder may have the lock by now: so it is not repeated blindly.
+func (l *trustLock) release(ctx context.Context, token string) error {
 	patience := patientTime
 	if ctx.Err() != nil {
 		patience = unlockTime
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	_, err := l.client.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &l.arn})
-	return unlessAbsent(err)
+	for attempt := 0; ; attempt++ {
+		_, err := l.client.DeletePolicy(ctx, &iam.DeletePolicyInput{PolicyArn: &l.arn}, once)
+		if unlessAbsent(err) == nil || !l.client.config.Retryer().IsErrorRetryable(err) {
+			return unlessAbsent(err)
+		}
+		if backoff.Wait(ctx, attempt, l.client.pause, longestPause) != nil {
+			return err
+		}
+		switch holder, _, unknown := l.look(ctx); {
+		case awsconfig.Code(unknown) == noSuchEntity, unknown == nil && holder != token:
+			return nil
+		case unknown != nil:
+			return err
+		}
+	}
 }
 
 // removeStale removes a lock whose holder died.
-func (l *trustLock) removeStale(ctx context.Context, since time.Time) error {
-	if err := l.release(ctx); err != nil {
+func (l *trustLock) removeStale(ctx context.Context, holder string, since time.Time) error {
+	if err := l.release(ctx, holder); err != nil {
 		return &jit.Error{Problem: fmt.Sprintf("the lock %s, made at %s by a process that is gone, cannot be "+
 			"removed: %s", l.arn, jit.FormatTime(since), awsconfig.Message(err)),
 			Hint: "delete that policy; it gives no access", Err: err}

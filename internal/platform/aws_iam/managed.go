@@ -28,14 +28,13 @@ const fresh = 5 * time.Minute
 
 // source returns the document of a managed policy's default version. The account's own were read with the account;
 // those of AWS take two calls and are kept for a while.
-func (a *application) source(ctx context.Context, named arn) (string, error) {
-	if document := a.account.get(item{managedPolicy, named.text, ""}); document != "" {
+func (p *Platform) source(ctx context.Context, c *client, a *account, named arn) (string, error) {
+	if document := a.get(item{managedPolicy, named.text, ""}); document != "" {
 		return document, nil
 	}
-	c := a.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s, ok := c.sources[named.text]; ok && a.platform.now().Sub(s.at).Abs() < fresh {
+	if s, ok := c.sources[named.text]; ok && p.now().Sub(s.at).Abs() < fresh {
 		return s.document, nil
 	}
 	document, err := c.defaultVersion(ctx, named.text)
@@ -46,7 +45,7 @@ func (a *application) source(ctx context.Context, named arn) (string, error) {
 	if err != nil {
 		return "", awsconfig.Explain(ctx, "fetch the policy "+named.text, err)
 	}
-	c.sources[named.text] = source{document, a.platform.now()}
+	c.sources[named.text] = source{document, p.now()}
 	return document, nil
 }
 
@@ -113,12 +112,25 @@ func (a *application) ensureManaged(ctx context.Context, g *grant, e *entity, do
 	}
 	attached := item{attachment, e.text, policyARN}
 	if a.account.get(attached) == "" {
-		if err := a.client.attachNew(ctx, e.arn, policyARN); err != nil {
-			return err
+		err := a.write(ctx, attached, "", policyARN, func(ctx context.Context) error {
+			return a.client.attachNew(ctx, e.arn, policyARN)
+		})
+		if err != nil {
+			return errors.Join(err, a.takeBack(ctx, g, e))
 		}
-		a.wrote(attached, "", policyARN)
 	}
 	return a.discardInline(ctx, e, policyName(g.marker))
+}
+
+// takeBack removes the grant's managed policy, which could not be attached to the entity. A lost attempt to attach it
+// may have succeeded.
+func (a *application) takeBack(ctx context.Context, g *grant, e *entity) error {
+	policyARN := a.managedARN(g)
+	if err := a.client.detach(ctx, e.arn, policyARN); err != nil {
+		return err
+	}
+	a.wrote(item{attachment, e.text, policyARN}, "", "")
+	return a.discardManaged(ctx, g, "")
 }
 
 // writeManaged makes a managed policy, or gives it the document.
@@ -128,21 +140,19 @@ func (a *application) writeManaged(ctx context.Context, g *grant, policyARN, doc
 	if was == document {
 		return nil
 	}
-	var err error
-	if was == "" {
-		_, err = a.client.CreatePolicy(ctx, &iam.CreatePolicyInput{
-			PolicyName: &name, Path: aws.String("/" + folder + "/"), PolicyDocument: &document,
-			Description: aws.String("temporary access " + string(g.marker.ID) + " of " + g.marker.Owner),
-		})
-	}
-	if was != "" || awsconfig.Code(err) == entityExists { // an attempt whose answer was lost made it
-		err = a.client.newVersion(ctx, policyARN, document)
-	}
-	if err != nil {
-		return explainWrite(ctx, g.access.principal, "write the policy "+policyARN, err)
-	}
-	a.wrote(policy, was, document)
-	return nil
+	err := a.write(ctx, policy, was, document, func(ctx context.Context) (err error) {
+		if was == "" {
+			_, err = a.client.CreatePolicy(ctx, &iam.CreatePolicyInput{
+				PolicyName: &name, Path: aws.String("/" + folder + "/"), PolicyDocument: &document,
+				Description: aws.String("temporary access " + string(g.marker.ID) + " of " + g.marker.Owner),
+			})
+		}
+		if was != "" || awsconfig.Code(err) == entityExists { // an attempt whose answer was lost made it
+			err = a.client.newVersion(ctx, policyARN, document)
+		}
+		return err
+	})
+	return explainWrite(ctx, g.access.principal, "write the policy "+policyARN, err)
 }
 
 // newVersion makes the document the default version. A policy has at most five versions, so it deletes the others
@@ -224,7 +234,7 @@ func (c *client) attachNew(ctx context.Context, to arn, policyARN string) error 
 		if try == attachTries || !unknownYet(err, policyARN) {
 			return err
 		}
-		if err := backoff.Wait(ctx, try, shortestPause, longestPause); err != nil {
+		if err := backoff.Wait(ctx, try, c.pause, longestPause); err != nil {
 			return fmt.Errorf("wait to attach the policy %s: %w", policyARN, err)
 		}
 	}

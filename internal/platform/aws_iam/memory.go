@@ -28,16 +28,18 @@ type write struct {
 	at    time.Time
 	were  []string // what was there before it, and before the writes that it followed closely
 	wrote string
+	// unsure: AWS did not confirm the write and may have carried it out.
+	unsure bool
 }
 
 // hides reports whether a read that shows this value may be older than the write.
 func (w write) hides(is string) bool { return is != w.wrote && slices.Contains(w.were, is) }
 
-// note remembers a write.
-func (p *Platform) note(i item, was, wrote string) {
+// note remembers a write, which AWS has confirmed unless it is unsure.
+func (p *Platform) note(i item, was, wrote string, unsure bool) {
 	p.written.mu.Lock()
 	defer p.written.mu.Unlock()
-	w := write{p.now(), []string{was}, wrote}
+	w := write{p.now(), []string{was}, wrote, unsure}
 	if earlier, ok := p.written.writes[i]; ok && w.at.Sub(earlier.at) < p.settling {
 		w.were = append(append(w.were, earlier.wrote), earlier.were...)
 		slices.Sort(w.were)
@@ -46,14 +48,16 @@ func (p *Platform) note(i item, was, wrote string) {
 	p.written.writes[i] = w
 }
 
-// overlay replaces what was read with what we have written since, wherever the read still shows an earlier value.
-func (p *Platform) overlay(a *account) {
+// overlay replaces what was read with what we have written since, wherever the read still shows an earlier value. Of
+// writes that AWS did not confirm it takes those that unsure asks for: a read must not miss access that may be in force,
+// and a write must not rely on it.
+func (p *Platform) overlay(a *account, unsure bool) {
 	p.written.mu.Lock()
 	defer p.written.mu.Unlock()
 	for i, w := range p.written.writes {
 		if p.now().Sub(w.at) >= p.settling {
 			delete(p.written.writes, i)
-		} else if w.hides(a.get(i)) {
+		} else if w.hides(a.get(i)) && (unsure || !w.unsure) {
 			a.put(i, w.wrote)
 		}
 	}
@@ -64,7 +68,7 @@ func (p *Platform) overlayTrust(role arn, trust string) string {
 	a := newAccount()
 	e := a.add(&role.text, nil, nil, nil)
 	e.trust = trust
-	p.overlay(a)
+	p.overlay(a, false)
 	return e.trust
 }
 

@@ -1,5 +1,5 @@
-// Package awsiam gives temporary access in an AWS account through IAM: a copy of a managed policy with the dates of the
-// grant, or permission to assume a role. AWS checks the dates with every request, so access ends even if nothing of
+// Package awsiam gives temporary access in an AWS account through IAM: a copy of a managed policy, or a list of actions,
+// with the dates of the grant, or permission to assume a role. AWS checks the dates with every request, so access ends even if nothing of
 // ours runs.
 //
 // Each grant has a policy of its own name on its principal, or a statement of its own Sid in a role's trust policy.
@@ -46,13 +46,17 @@ type Platform struct {
 	now      func() time.Time
 	watch    awsconfig.Watch
 	settling time.Duration
+	looking  time.Duration // how long a removal waits for a read that no longer shows the access
+	pause    time.Duration
+	retryer  func(codes ...string) aws.Retryer
 	written  memory
+	plans    plans
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
 }
 
-var _ jit.Platform = (*Platform)(nil)
+var _ jit.Lagging = (*Platform)(nil)
 
 // New checks the form of the configuration. The first call loads the credentials.
 func New(cfg Config, s jit.Services) (*Platform, error) {
@@ -64,12 +68,17 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 			return nil, err
 		}
 	}
-	return &Platform{cfg: cfg, now: s.Now, watch: awsconfig.Watch{Now: s.Now}, settling: settling,
-		written: memory{writes: map[item]write{}}}, nil
+	return &Platform{cfg: cfg, now: s.Now, watch: awsconfig.Watch{Now: s.Now}, settling: settling, looking: settling,
+		pause:   shortestPause,
+		retryer: awsconfig.Retryer, written: memory{writes: map[item]write{}},
+		plans: plans{of: map[string][]planned{}}}, nil
 }
 
 // Kind returns "aws_iam".
 func (p *Platform) Kind() string { return kind }
+
+// Lag returns how long a read may miss a write (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html).
+func (p *Platform) Lag() time.Duration { return p.settling }
 
 // Scopes returns the id of the account.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
@@ -91,6 +100,7 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 type client struct {
 	*iam.Client
 	config aws.Config
+	pause  time.Duration // the first one before another try
 
 	mu      sync.Mutex
 	caller  *awsconfig.Caller // nil until asked for
@@ -115,10 +125,8 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 	p.watch.Attach(&config)
 	// IAM refuses a write that meets another write to the same entity. The write can be repeated as it is, because each
 	// of our policies has its own name: https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutUserPolicy.html
-	config.Retryer = func() aws.Retryer {
-		return awsconfig.Retryer(otherWriter...)
-	}
-	p.opened = &client{Client: iam.NewFromConfig(config), config: config, sources: map[string]source{}}
+	config.Retryer = func() aws.Retryer { return p.retryer(otherWriter...) }
+	p.opened = &client{Client: iam.NewFromConfig(config), config: config, pause: p.pause, sources: map[string]source{}}
 	return p.opened, nil
 }
 
@@ -165,6 +173,6 @@ func (p *Platform) open(ctx context.Context, scope string, writes bool) (*client
 	if err != nil {
 		return nil, nil, err
 	}
-	p.overlay(a)
+	p.overlay(a, !writes)
 	return c, a, nil
 }

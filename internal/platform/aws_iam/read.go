@@ -28,15 +28,29 @@ func markerOf(name string) (m jit.Marker, ok bool) {
 	return jit.Marker{ID: jit.ID(parts[1]), Owner: parts[2]}, true
 }
 
-// Read reads the account with one bulk read. Standing access is a managed policy that somebody else attached, and
-// permission to assume roles or to do everything, given to the principal or to one of its groups. Principals that a
-// role trusts have standing access too, except AWS services and identity providers.
+// Read reads the account with one bulk read. Standing access is a managed policy that somebody else attached, the
+// actions of somebody else's inline policies, and permission to assume roles or to do everything, given to the
+// principal or to one of its groups. Principals that a role trusts have standing access too, except AWS services and
+// identity providers.
 func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
-	_, a, err := p.open(ctx, scope, false)
+	c, a, err := p.open(ctx, scope, false)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := jit.Snapshot{Clock: p.watch.Clock(), Advise: p.advise(a, scope)}
+	known := map[string]string{} // for all copies of one policy, also that it cannot be read
+	a.source = func(named arn) string {
+		document, asked := known[named.text]
+		if !asked {
+			document, _ = p.source(ctx, c, a, named) // without it, the digest of the copy must do
+			known[named.text] = document
+		}
+		return document
+	}
+	snap := jit.Snapshot{Clock: p.watch.Clock(), Advise: p.advise(c, a, scope)}
+	snap.Another = func(g jit.Grant) bool {
+		named, _ := parseARN(g.Principal)
+		return named.account == scope && p.another(a.entities[g.Principal], g.GrantedAt)
+	}
 	for _, e := range a.sorted() {
 		a.readEntity(e, &snap)
 	}
@@ -50,7 +64,7 @@ func (a *account) readUnattached(snap *jit.Snapshot) {
 		if ours(policyARN) && len(a.holders(policyARN)) == 0 {
 			detail := "the policy " + policyARN
 			snap.Ours = append(snap.Ours,
-				observed(path.Base(policyARN), "", document, detail, detail+" is attached to nobody"))
+				a.observed(path.Base(policyARN), "", document, detail, detail+" is attached to nobody"))
 		}
 	}
 }
@@ -70,7 +84,7 @@ func (a *account) readEntity(e *entity, snap *jit.Snapshot) {
 			a.readPolicies(e, g, " the group "+name, snap)
 		}
 	}
-	readTrust(e, snap)
+	a.readTrust(e, snap)
 	if text := e.room(); text != "" {
 		snap.Notes = append(snap.Notes, jit.Note{Principal: e.text, Text: text})
 	}
@@ -86,9 +100,9 @@ func (a *account) readPolicies(e, holder *entity, group string, snap *jit.Snapsh
 	for _, name := range slices.Sorted(maps.Keys(holder.inline)) {
 		detail := "the inline policy " + name + of
 		if _, ours := markerOf(name); !ours {
-			e.permitted(holder.inline[name], detail, snap)
+			e.inlinePermitted(holder.inline[name], detail, snap)
 		} else if group == "" {
-			snap.Ours = append(snap.Ours, observed(name, e.text, e.inline[name], detail))
+			snap.Ours = append(snap.Ours, a.observed(name, e.text, e.inline[name], detail))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(holder.attached)) {
@@ -102,7 +116,7 @@ func (a *account) readPolicies(e, holder *entity, group string, snap *jit.Snapsh
 func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapshot) {
 	document := a.policies[name]
 	if document != "" && ours(name) {
-		snap.Ours = append(snap.Ours, observed(path.Base(name), e.text, document, "the policy "+name))
+		snap.Ours = append(snap.Ours, a.observed(path.Base(name), e.text, document, "the policy "+name))
 		return
 	}
 	if document != "" {
@@ -110,15 +124,15 @@ func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapsho
 	}
 	found := jit.Standing{Principal: e.text, Role: name, Covers: name + jit.On, Detail: detail}
 	if strings.HasSuffix(name, administrator) {
-		found.Covers = arnPrefix
+		found.Covers = everyGranted
 	}
 	snap.Standing = append(snap.Standing, found)
 }
 
 // observed interprets a policy with the name of a grant on a principal; detail says where it was found.
-func observed(name, principal, document, detail string, more ...string) jit.Observed {
+func (a *account) observed(name, principal, document, detail string, more ...string) jit.Observed {
 	found := read(document)
-	o := jit.Observed{Principal: principal, Role: found.role, Start: found.start, End: found.end, Detail: detail,
+	o := jit.Observed{Principal: principal, Role: found.role, Beyond: a.beyond(document, found), Start: found.start, End: found.end, Detail: detail,
 		Damage: strings.Join(append(found.damage, more...), "; ")}
 	o.Marker, _ = markerOf(name)
 	o.Marker.Window = found.window

@@ -30,7 +30,7 @@ func (a *application) endSessions(ctx context.Context, g *grant) error {
 	if e == nil || !open {
 		return nil
 	}
-	name := endPrefix + strings.TrimPrefix(policyName(g.marker), "jit-")
+	name := denyName(g.marker)
 	policy := item{inlinePolicy, e.text, name}
 	if a.account.get(policy) != "" {
 		return nil // an earlier attempt did it
@@ -43,11 +43,9 @@ func (a *application) endSessions(ctx context.Context, g *grant) error {
 				currentTime: jit.FormatTime(w.End.Add(longestSession))},
 		},
 	}}})
-	if err := a.client.putInline(ctx, e.arn, name, document); err != nil {
-		return err
-	}
-	a.wrote(policy, "", document)
-	return nil
+	return a.write(ctx, policy, "", document, func(ctx context.Context) error {
+		return a.client.putInline(ctx, e.arn, name, document)
+	})
 }
 
 // sessions returns when sessions of a grant that ends now can have begun, and whether one of them can still be open.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -63,10 +64,11 @@ func newSite(t *testing.T) *site {
 	} else {
 		s.strict, s.account = newIAMServer(t)
 	}
-	s.admin = iam.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: &s.account.Endpoint,
-		Credentials: credentials.NewStaticCredentialsProvider(s.account.AccessKeyID, s.account.SecretAccessKey, ""),
-	})
+	admin := credentials.NewStaticCredentialsProvider(s.account.AccessKeyID, s.account.SecretAccessKey, "")
+	if s.strict != nil {
+		admin = credentials.NewStaticCredentialsProvider(freshKey, s.account.SecretAccessKey, "")
+	}
+	s.admin = iam.NewFromConfig(aws.Config{Region: "us-east-1", BaseEndpoint: &s.account.Endpoint, Credentials: admin})
 	target, err := url.Parse(s.account.Endpoint)
 	if err != nil {
 		t.Fatal(err)
@@ -148,6 +150,11 @@ func (s *site) config() Config {
 	return Config{Config: awsconfig.Config{Region: "us-east-1", Endpoint: s.url}, AccountID: s.account.ID}
 }
 
+// quickly is [awsconfig.Retryer] with short pauses.
+func quickly(codes ...string) aws.Retryer {
+	return retry.AddWithMaxBackoffDelay(awsconfig.Retryer(codes...), 10*time.Millisecond)
+}
+
 // open opens the platform. The server shows every write at once, so reads are not corrected by recent writes.
 func (s *site) open(t *testing.T, cfg Config, now func() time.Time) *Platform {
 	t.Helper()
@@ -155,7 +162,7 @@ func (s *site) open(t *testing.T, cfg Config, now func() time.Time) *Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.settling = 0
+	p.settling, p.retryer, p.pause = 0, quickly, 5*time.Millisecond
 	return p
 }
 
@@ -200,6 +207,14 @@ func (s *site) policy(t *testing.T, name, document string) string {
 	out, err := s.admin.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: &name, PolicyDocument: &document})
 	must(t, err)
 	return *out.Policy.Arn
+}
+
+// version makes a document the default version of a policy.
+func (s *site) version(t *testing.T, name, document string) {
+	t.Helper()
+	_, err := s.admin.CreatePolicyVersion(t.Context(),
+		&iam.CreatePolicyVersionInput{PolicyArn: &name, PolicyDocument: &document, SetAsDefault: true})
+	must(t, err)
 }
 
 // stored is the whole account, as the server has it.
@@ -320,6 +335,9 @@ func (s *site) may(t *testing.T, principal, action, resource string, when time.T
 	identity := decides(t, documents, at(action, resource, when))
 	if action != "sts:AssumeRole" {
 		return identity
+	}
+	if denied(t, documents, at(action, resource, when)) {
+		return false
 	}
 	itself, account := trusts(t, trust(resource), principal, when)
 	return itself || account && identity

@@ -12,8 +12,8 @@ import (
 const (
 	// administrator ends the ARN of AWS's policy that permits everything.
 	administrator = ":iam::aws:policy/AdministratorAccess"
-	// arnPrefix begins every role that can be granted.
-	arnPrefix = "arn:"
+	// everyGranted begins every role that can be granted: ARNs and lists of actions.
+	everyGranted = "a"
 	// everyRole is the pattern of all roles.
 	everyRole = "arn:*:iam::*:role/*"
 	anything  = "*"
@@ -26,6 +26,28 @@ func (e *entity) permitted(text, detail string, snap *jit.Snapshot) {
 		if s["Effect"] == "Allow" {
 			snap.Standing = append(snap.Standing, e.standing(s, detail)...)
 		}
+	}
+}
+
+// inlinePermitted is [entity.permitted] for an inline policy, and also lists its actions, statement by statement: such
+// a policy has no name by which it could be granted. Those that include assuming roles are told as roles.
+func (e *entity) inlinePermitted(text, detail string, snap *jit.Snapshot) {
+	e.permitted(text, detail, snap)
+	_, all, _ := parseStatements(text)
+	for _, s := range all {
+		list, resources := actionsIn(s)
+		list = slices.DeleteFunc(canonicalActions(list),
+			func(action string) bool { return permits(statement{"Action": action}, assumeRole) })
+		if s["Effect"] != "Allow" || len(list) == 0 || s["NotResource"] != nil {
+			continue
+		}
+		slices.Sort(resources)
+		found := jit.Standing{Principal: e.text, Role: roleText(actionsText(list), resources),
+			Detail: detail + conditions(s), End: ends(s)}
+		if len(resources) == 0 {
+			found.Covers = found.Role + jit.On
+		}
+		snap.Standing = append(snap.Standing, found)
 	}
 }
 
@@ -46,7 +68,7 @@ func (e *entity) standing(s statement, detail string) []jit.Standing {
 		resources = []string{anything}
 	}
 	if permits(s, anything) && slices.Contains(resources, anything) {
-		found.Role, found.Covers = anything, arnPrefix
+		found.Role, found.Covers = anything, everyGranted
 		return []jit.Standing{found}
 	}
 	if !permits(s, assumeRole) {

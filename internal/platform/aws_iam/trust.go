@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -47,14 +48,19 @@ func trustStatement(m jit.Marker, principal string) statement {
 }
 
 // readTrust adds the statements of the trust policy: ours, and the standing access of everybody else whom it trusts.
-func readTrust(e *entity, snap *jit.Snapshot) {
+func (a *account) readTrust(e *entity, snap *jit.Snapshot) {
 	if e.kind != role || e.trust == "" {
 		return
 	}
 	for _, s := range e.statements(e.trust, "the trust policy", snap) {
 		sid, _ := s["Sid"].(string)
 		if m, ours := markerOfSid(sid); ours {
-			snap.Ours = append(snap.Ours, e.observedTrust(m, s)...)
+			for _, o := range e.observedTrust(m, s) {
+				if o.Gone = dead.MatchString(o.Principal); !o.Gone && a.withoutEffect(o.Principal, m) {
+					o.Principal = ""
+				}
+				snap.Ours = append(snap.Ours, o)
+			}
 		} else if permits(s, assumeRole) {
 			snap.Standing = append(snap.Standing, e.standingTrust(s)...)
 		}
@@ -80,7 +86,10 @@ func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
 	if s["Effect"] == "Allow" {
 		o.Start, o.End = o.Marker.Window.Start, o.Marker.Window.End
 	}
-	principals := trusted(s)
+	if s["Effect"] == "Allow" && s["Action"] != assumeRole {
+		o.Beyond = described(s)
+	}
+	principals := append(trusted(s), others(s)...)
 	if len(principals) == 0 {
 		principals = []string{""}
 	}
@@ -90,6 +99,19 @@ func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
 			o.Damage = "its statement was changed"
 		}
 		all = append(all, o)
+	}
+	return all
+}
+
+// others returns the principals of an Allow statement that are neither users, roles nor accounts.
+func others(s statement) (all []string) {
+	principals, _ := s["Principal"].(map[string]any)
+	for _, kind := range slices.Sorted(maps.Keys(principals)) {
+		if kind != "AWS" && s["Effect"] == "Allow" {
+			for _, name := range texts(principals[kind]) {
+				all = append(all, kind+" "+name)
+			}
+		}
 	}
 	return all
 }
@@ -159,14 +181,17 @@ func (e edit) adds() bool { return e.statement != "" }
 // changeTrust edits a role's trust policy with one read and one write. IAM has no versions of trust policies, so our
 // writers exclude each other with a lock in the account. The policy is read just before the write and again after it;
 // if it does not show the edits, they are written again. A write that was refused for now, or not answered, starts over
-// with what is there then. overlay corrects a read that is older than our writes. was is the policy before the edits.
+// with what is there then. overlay corrects a read that is older than our writes. was is the policy before the edits;
+// unsure reports that the edits failed and AWS may have carried them out.
 func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits []edit,
-	overlay func(role arn, trust string) string) (was string, err error) {
+	overlay func(role arn, trust string) string) (was string, unsure bool, err error) {
 	unlock, err := c.lock(ctx, name, scope)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer unlock()
+	ctx, doubt := awsconfig.Doubt(ctx)
+	defer func() { unsure = err != nil && doubt() }()
 	ctx, stop := context.WithTimeout(ctx, workTime)
 	defer stop()
 	var last string   // what the read before the latest write showed
@@ -174,21 +199,21 @@ func (c *client) changeTrust(ctx context.Context, name arn, scope string, edits 
 	for attempt := 1; ; attempt++ {
 		there, err := c.trustOf(ctx, name)
 		if err != nil {
-			return "", err
+			return was, false, err
 		}
 		if attempt == 1 {
 			was = there
 		}
 		changed, err := applyEdits(overlay(name, there), edits)
 		if err != nil || changed == there { // it was right before, or our write shows
-			return was, err
+			return was, false, err
 		}
 		if attempt > trustAttempts {
-			return was, unconfirmed(ctx, name, refused, there == last)
+			return was, false, unconfirmed(ctx, name, refused, there == last)
 		}
 		last = there
 		if refused, err = c.writeTrust(ctx, name, changed, attempt); err != nil {
-			return "", err
+			return was, false, err
 		}
 	}
 }
@@ -211,11 +236,11 @@ func (c *client) writeTrust(ctx context.Context, name arn, document string, atte
 	}
 	_, refused = c.UpdateAssumeRolePolicy(ctx,
 		&iam.UpdateAssumeRolePolicyInput{RoleName: &name.name, PolicyDocument: &document}, once)
-	again := awsconfig.Retryer(otherWriter...)
+	again := c.config.Retryer()
 	if refused != nil && !again.IsErrorRetryable(refused) {
 		return nil, explainTrust(ctx, name, refused)
 	}
-	pause, err := trustPause(again, attempt, refused)
+	pause, err := c.trustPause(again, attempt, refused)
 	if err != nil {
 		return nil, explainTrust(ctx, name, refused)
 	}
@@ -227,14 +252,14 @@ func (c *client) writeTrust(ctx context.Context, name arn, document string, atte
 
 // trustPause is the pause after an attempt to write a trust policy. There is none after the first success: a read shows
 // whether it took effect.
-func trustPause(again aws.Retryer, attempt int, refused error) (time.Duration, error) {
+func (c *client) trustPause(again aws.Retryer, attempt int, refused error) (time.Duration, error) {
 	switch {
 	case refused == nil && attempt == 1:
 		return 0, nil
 	case refused != nil && !slices.Contains(otherWriter, awsconfig.Code(refused)):
 		return again.RetryDelay(attempt, refused)
 	}
-	return backoff.Pause(attempt-1, shortestPause, longestPause), nil
+	return backoff.Pause(attempt-1, c.pause, longestPause), nil
 }
 
 // trustAttempts is how often a trust policy is written in a row.

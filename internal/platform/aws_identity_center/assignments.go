@@ -46,10 +46,22 @@ func (s *assignments) set(arn string) *assignedSet {
 	return s.sets[arn]
 }
 
-// Name resolves the names of a binding.
-func (s *assignments) Name(ctx context.Context, b jit.Binding) (string, error) {
+// Name resolves the names of a grant. The user or group of a grant that has an assignment stays the same, whoever has
+// the name now.
+func (s *assignments) Name(ctx context.Context, a jit.Access, held string) (string, error) {
+	b := a.Binding
 	if err := checkRole(b.Role); err != nil {
 		return "", err
+	}
+	if held != "" {
+		was, err := parseObject(held)
+		if err == nil {
+			err = s.client.isThere(ctx, was, b.Principal)
+		}
+		if err != nil {
+			return "", err
+		}
+		b.Principal = principal{was.kind, was.id}.String()
 	}
 	o, err := s.client.object(ctx, b)
 	if err == nil {
@@ -118,6 +130,9 @@ func (s *assignments) write(ctx context.Context, op jit.Op, name string) error {
 		defer func() { <-s.provisioning }()
 	}
 	err = s.client.write(ctx, s.account, op, o)
+	if at := (place{s.account, o}); op == jit.Ensure || err == nil { // a removal that failed settles nothing
+		s.client.platform.doubt(at, err != nil && !answered(err))
+	}
 	if err == nil {
 		s.written(set, op, o)
 		return nil

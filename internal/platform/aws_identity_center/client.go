@@ -42,6 +42,8 @@ type client struct {
 	ids      memo[string]        // by principal in canonical form
 	names    memo[string]        // by principal with its id; empty if the directory no longer knows it
 	accounts memo[struct{}]      // by id: those that may accept assignments
+	// ended are requests that somebody has made, by their ids; in progress when they were looked at, or ended.
+	ended memo[*types.AccountAssignmentOperationStatus]
 }
 
 // client returns the client, which the first use makes. A failure is tried again at the next call.

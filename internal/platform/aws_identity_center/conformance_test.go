@@ -1,6 +1,7 @@
 package awsidentitycenter
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -10,40 +11,68 @@ import (
 
 // TestConformance runs the suite on the model, with claims in a SQLite ledger.
 func TestConformance(t *testing.T) {
+	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target { return newTarget(newSite(t)) }})
+}
+
+// TestConformanceUnderLag runs the suite on a directory whose reads and removals miss recent writes, and which loses
+// the answer to every tenth call that writes after carrying it out.
+func TestConformanceUnderLag(t *testing.T) {
+	t.Parallel()
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t)
-		s.marks = nil
-		target := describeTarget()
-		target.Open = func(t *testing.T) jit.Platform { return s.open(t) }
-		target.OpenAt = func(t *testing.T, offset time.Duration) jit.Platform {
-			return s.openAt(t, func() time.Time { return time.Now().Add(offset) })
-		}
-		target.Principals = []string{"user:alice@example.com", "group:On call"}
-		target.Roles = []string{"ReadOnly", "Admin"}
-		target.Scope, target.Gone = production, "999999999999"
-		target.Impossible = &jit.Binding{Principal: "user:nobody@example.com", Role: "ReadOnly", Scope: production}
-		target.Allowed = func(t *testing.T, b jit.Binding) bool { return s.allowed(t, b) }
-		target.Foreign = func(t *testing.T, b jit.Binding) { s.foreign(t, b) }
-		target.Dump = func(*testing.T) string { return s.dump() }
-		target.Calls = func() (reads, writes int) { return int(s.reads.Load()), int(s.writes.Load()) }
-		target.Tamper.Delete = func(t *testing.T, m jit.Marker) {
-			for _, mark := range marked(t, s.open(t)) {
-				if o, err := parseObject(mark.Object); err == nil && mark.Marker == m {
-					s.with(func(model *model) {
-						delete(model.assignments,
-							assignment{production, o.set, string(o.kind), o.id})
-					})
-				}
-			}
-		}
-		target.Break = func(*testing.T) func() {
-			s.with(func(m *model) {
-				m.fault = func(string) *fault { return &fault{status: 503, code: "ServiceUnavailable"} }
-			})
-			return func() { s.with(func(m *model) { m.fault = nil }) }
-		}
+		s.lag = 50 * time.Millisecond
+		s.fault = s.lossy()
+		target := newTarget(s)
+		target.Lag = s.lag
+		target.MaxCalls = func(_ jit.Op, _ int) (reads, writes int) { return 100, 10 }
 		return target
 	}})
+}
+
+// lossy loses the answer to every tenth write.
+func (s *site) lossy() func(string) *fault {
+	n := 0
+	return func(action string) *fault {
+		if strings.HasPrefix(action, "Create") || strings.HasPrefix(action, "Delete") {
+			n++
+			return map[bool]*fault{true: {lost: true}}[n%10 == 0]
+		}
+		return nil
+	}
+}
+
+// newTarget describes a site, with claims in a SQLite ledger.
+func newTarget(s *site) *platformtest.Target {
+	s.marks = nil
+	usual := s.fault
+	target := describeTarget()
+	target.Open = func(t *testing.T) jit.Platform { return s.open(t) }
+	target.OpenAt = func(t *testing.T, offset time.Duration) jit.Platform {
+		return s.openAt(t, func() time.Time { return time.Now().Add(offset) })
+	}
+	target.Principals = []string{"user:alice@example.com", "group:On call"}
+	target.Roles = []string{"ReadOnly", "Admin"}
+	target.Scope, target.Gone = production, "999999999999"
+	target.Impossible = &jit.Binding{Principal: "user:nobody@example.com", Role: "ReadOnly", Scope: production}
+	target.Allowed = func(t *testing.T, b jit.Binding) bool { return s.allowed(t, b) }
+	target.Foreign = func(t *testing.T, b jit.Binding) { s.foreign(t, b); time.Sleep(s.lag) }
+	target.Dump = func(*testing.T) string { return s.dump() }
+	target.Calls = func() (reads, writes int) { return int(s.reads.Load()), int(s.writes.Load()) }
+	target.Tamper.Delete = func(t *testing.T, m jit.Marker) {
+		for _, mark := range marked(t, s.open(t)) {
+			if o, err := parseObject(mark.Object); err == nil && mark.Marker == m {
+				s.with(func(m *model) { m.removed(assignment{production, o.set, string(o.kind), o.id}) })
+				time.Sleep(s.lag)
+			}
+		}
+	}
+	target.Break = func(*testing.T) func() {
+		s.with(func(m *model) {
+			m.fault = func(string) *fault { return &fault{status: 503, code: "ServiceUnavailable"} }
+		})
+		return func() { s.with(func(m *model) { m.fault = usual }) }
+	}
+	return target
 }
 
 // describeTarget is what every site has in common.

@@ -145,37 +145,6 @@ func TestPriorAccessTakenAway(t *testing.T) {
 	s.wants(t, alice(), false, "after the end of the second")
 }
 
-// A user who was removed and made again under the same name is a different user. The grant's end removes the old
-// user's assignment.
-func TestNameOfAnotherUser(t *testing.T) {
-	s := newSite(t)
-	a := access(alice(), "named")
-	before := s.resolve(t, a.Binding)
-	apply(t, s.open(t), ensure(a)...)
-	const again = "906700aaaa-99999999-2222-3333-4444-555555555555"
-	s.with(func(m *model) {
-		delete(m.users, aliceID)
-		m.users[again] = "alice@example.com"
-	})
-	now := s.resolve(t, a.Binding)
-	p := s.open(t)
-	if got := ours(t, p); len(got) != 1 || got[0].Principal != a.Binding.Principal {
-		t.Errorf("Read = %+v, want the grant with the principal as it was written", got)
-	}
-	has := func(is assignment) (yes bool) {
-		s.with(func(m *model) { yes = m.assignments[is] != nil })
-		return yes
-	}
-	apply(t, p, ensure(a)...)
-	if has(before) || !has(now) {
-		t.Errorf("after the repair the old user is in: %t, the new one: %t", has(before), has(now))
-	}
-	apply(t, p, remove(a)...)
-	if has(before) || has(now) {
-		t.Errorf("after the end the old user is in: %t, the new one: %t", has(before), has(now))
-	}
-}
-
 // A target that now names another instance does not treat a grant on the old instance as ended.
 func TestAGrantOfAnotherInstanceIsNotForgotten(t *testing.T) {
 	s := newSite(t)

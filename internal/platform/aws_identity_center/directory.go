@@ -2,6 +2,7 @@ package awsidentitycenter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -144,11 +145,24 @@ func (c *client) nameOf(ctx context.Context, o object) (string, error) {
 	who := principal{o.kind, o.id}
 	return c.names.get(who.String(), func() (string, error) {
 		name, err := c.describe(ctx, who)
-		if awsconfig.Code(err) == notFound {
+		var none *storetypes.ResourceNotFoundException
+		if errors.As(err, &none) && none.ResourceType != storetypes.ResourceTypeIdentityStore {
 			return "", nil
 		}
 		return name, awsconfig.Explain(ctx, "look for "+who.String()+" in the identity store", err)
 	})
+}
+
+// isThere refuses the user or group of a grant that the directory no longer knows.
+func (c *client) isThere(ctx context.Context, o object, written string) error {
+	name, err := c.nameOf(ctx, o)
+	if err != nil || name != "" {
+		return err
+	}
+	return jit.Errorf(jit.ErrOver, "principal",
+		"to grant to the new user or group of that name, set renewal to the next number",
+		"%s, which has the id %s, was deleted, and the grant with it; one made anew under that name is another",
+		written, o.id)
 }
 
 // findSet returns the ARN of a permission set by its name or ARN.

@@ -11,8 +11,12 @@ import (
 // Policies judge a principal and a permission set by name and id, however the grant and the policy write them.
 func TestPoliciesSeeNamesAndIDs(t *testing.T) {
 	all := jit.Policy{Name: "all", Effect: jit.Permit}
-	forbid := func(m jit.Match) jit.Policy { return jit.Policy{Name: "some", Effect: jit.Forbid, Match: m} }
-	permit := func(m jit.Match) jit.Policy { return jit.Policy{Name: "some", Effect: jit.Permit, Match: m} }
+	forbid := func(m jit.Match) jit.Policy {
+		return jit.Policy{Name: "some", Effect: jit.Forbid, Match: jit.Matches{m}}
+	}
+	permit := func(m jit.Match) jit.Policy {
+		return jit.Policy{Name: "some", Effect: jit.Permit, Match: jit.Matches{m}}
+	}
 	roles := func(globs ...string) jit.Match { return jit.Match{Roles: globs} }
 	who := func(globs ...string) jit.Match { return jit.Match{Principals: globs} }
 	for _, c := range []struct {
@@ -55,7 +59,7 @@ func TestWhatCannotBeLookedUpIsNotGranted(t *testing.T) {
 	s.with(func(m *model) { m.denied = map[string]bool{"DescribeUser": true} })
 	b := jit.Binding{Principal: "user:" + aliceID, Role: "ReadOnly", Scope: production}
 	all := jit.Policy{Name: "all", Effect: jit.Permit}
-	bob := jit.Policy{Name: "bob", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"user:bob@*"}}}
+	bob := jit.Policy{Name: "bob", Effect: jit.Forbid, Match: jit.Matches{{Principals: []string{"user:bob@*"}}}}
 	if err := platformtest.Apply(t, s.open(t), b, all, bob); err == nil {
 		t.Error("a user that cannot be looked up was permitted although a policy may forbid it")
 	}

@@ -38,6 +38,8 @@ type pace struct {
 	tick time.Duration
 	// patience is how long one write is tried again while the service is busy.
 	patience time.Duration
+	// lag is how long a read may miss a write.
+	lag time.Duration
 }
 
 // Platform is one instance of IAM Identity Center. It is safe for concurrent use.
@@ -54,6 +56,33 @@ type Platform struct {
 	opened   *client                  // nil until the first call
 	accounts map[string]chan struct{} // one slot for the Apply on each
 	written  map[string]bool          // principals and roles as Check received them
+	unsure   map[place]time.Time      // when the making of an assignment was left without an outcome
+}
+
+// place is one assignment on an account.
+type place struct {
+	account string
+	object
+}
+
+// settling is how long an assignment whose making was left without an outcome counts as there although no list has it.
+const settling = time.Minute
+
+// doubt remembers that the making of an assignment was left without an outcome, or that it has one now.
+func (p *Platform) doubt(at place, unsure bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.unsure[at] = time.Now(); !unsure {
+		delete(p.unsure, at)
+	}
+}
+
+// mayCome reports whether an assignment that no list has may be on its way.
+func (p *Platform) mayCome(at place) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since, unsure := p.unsure[at]
+	return unsure && time.Since(since) < settling
 }
 
 var _ jit.Describer = (*Platform)(nil)
@@ -65,14 +94,18 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	}
 	return &Platform{
 		cfg: cfg, load: cfg.Load, watch: awsconfig.Watch{Now: s.Now}, ledger: s.Claims,
-		pace:     pace{limit: rate.NewLimiter(perSecond, 1), tick: time.Second, patience: 2 * time.Minute},
+		pace: pace{limit: rate.NewLimiter(perSecond, 1), tick: time.Second, patience: 2 * time.Minute,
+			lag: jit.CloudLag},
 		slots:    make(chan struct{}, outstanding),
-		accounts: map[string]chan struct{}{}, written: map[string]bool{},
+		accounts: map[string]chan struct{}{}, written: map[string]bool{}, unsure: map[place]time.Time{},
 	}, nil
 }
 
 // Kind returns "aws_identity_center".
 func (p *Platform) Kind() string { return kind }
+
+// Lag returns how long a read may miss a write.
+func (p *Platform) Lag() time.Duration { return p.pace.lag }
 
 // Scopes returns the accounts that have claims.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
@@ -111,7 +144,8 @@ func (p *Platform) applying(account string) chan struct{} {
 
 // claims returns the claims on one account. Each instance has its own.
 func (c *client) claims(account string) claims.Scope {
-	return claims.Scope{Kind: kind, Place: c.instance, Name: account, Ledger: c.platform.ledger}
+	return claims.Scope{Kind: kind, Place: c.instance, Name: account, Ledger: c.platform.ledger,
+		Lag: c.platform.pace.lag}
 }
 
 // take fills a slot, or returns the context's error.

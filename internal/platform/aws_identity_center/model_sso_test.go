@@ -21,7 +21,7 @@ func (m *model) sso(action string, in input, now time.Time) (any, error) {
 			"PermissionSetArn": in.PermissionSetArn, "SessionDuration": s.session}}, nil
 	case "ListPermissionSetsProvisionedToAccount":
 		used := map[string]bool{}
-		for a := range m.assignments {
+		for a := range m.seen(now) {
 			if a.account == in.AccountID {
 				used[a.set] = true
 			}
@@ -31,7 +31,7 @@ func (m *model) sso(action string, in input, now time.Time) (any, error) {
 		}
 		return page(m, slices.Sorted(maps.Keys(used)), in.NextToken, "PermissionSets")
 	case "ListAccountAssignments":
-		return m.listAssignments(in)
+		return m.listAssignments(in, now)
 	case "CreateAccountAssignment", "DeleteAccountAssignment":
 		return m.write(in, action == "DeleteAccountAssignment", now)
 	case "ListAccountAssignmentCreationStatus":
@@ -46,12 +46,12 @@ func (m *model) sso(action string, in input, now time.Time) (any, error) {
 	return nil, fmt.Errorf("the model has no %s", action)
 }
 
-func (m *model) listAssignments(in input) (any, error) {
+func (m *model) listAssignments(in input, now time.Time) (any, error) {
 	if _, ok := m.sets[in.PermissionSetArn]; !ok {
 		return nil, refuse("ResourceNotFoundException", "PermissionSet not found")
 	}
 	all := []map[string]string{}
-	for a := range m.assignments {
+	for a := range m.seen(now) {
 		if a.account == in.AccountID && a.set == in.PermissionSetArn {
 			all = append(all, map[string]string{"AccountId": a.account, "PermissionSetArn": a.set,
 				"PrincipalType": a.kind, "PrincipalId": a.id})
@@ -67,7 +67,7 @@ func (m *model) listAssignments(in input) (any, error) {
 // write takes a request.
 func (m *model) write(in input, remove bool, now time.Time) (any, error) {
 	a := assignment{in.TargetID, in.PermissionSetArn, in.PrincipalType, in.PrincipalID}
-	_, there := m.assignments[a]
+	there := m.seen(now)[a]
 	state := m.accounts[a.account]
 	_, known := m.sets[a.set]
 	switch {
@@ -85,6 +85,9 @@ func (m *model) write(in input, remove bool, now time.Time) (any, error) {
 		}
 	}
 	r.provisions = others == 0
+	if remove && !there && m.unaware {
+		return nil, refuse("ResourceNotFoundException", "Assignment not found")
+	}
 	open := 0
 	for _, o := range m.requests {
 		switch {
@@ -124,11 +127,12 @@ func (m *model) advance(now time.Time) {
 		case r.reason != "":
 			r.status = "FAILED"
 			continue
+		case r.remove && !m.idle:
+			m.put(r.what, nil)
 		case r.remove:
-			delete(m.assignments, r.what)
 		case m.assignments[r.what] == nil:
 			m.serial++
-			m.assignments[r.what] = &origin{serial: m.serial}
+			m.put(r.what, &origin{serial: m.serial})
 		}
 		r.status = "SUCCEEDED"
 	}
@@ -144,14 +148,39 @@ func (m *model) described(r *asked) map[string]any {
 		true: "AccountAssignmentDeletionStatus"}[r.remove]: status}
 }
 
-func (m *model) statuses(remove bool, filter string) []map[string]string {
-	all := []map[string]string{}
+func (m *model) statuses(remove bool, filter string) []map[string]any {
+	all := []map[string]any{}
 	for _, r := range m.requests {
 		if r.remove == remove && (filter == "" || filter == r.status) {
-			all = append(all, map[string]string{"RequestId": r.id, "Status": r.status})
+			all = append(all, map[string]any{"RequestId": r.id, "Status": r.status,
+				"CreatedDate": float64(r.since.UnixMilli()) / 1000})
 		}
 	}
 	return all
+}
+
+// put makes an assignment, or removes it.
+func (m *model) put(a assignment, o *origin) {
+	m.past = append(m.past, version{a, m.assignments[a] != nil, time.Now()})
+	if m.assignments[a] = o; o == nil {
+		delete(m.assignments, a)
+	}
+}
+
+// seen are the assignments that reads and removals see: those of a moment ago.
+func (m *model) seen(now time.Time) map[assignment]bool {
+	there := map[assignment]bool{}
+	for a := range m.assignments {
+		there[a] = true
+	}
+	for _, v := range slices.Backward(m.past) {
+		if v.until.Before(now.Add(-m.lag)) || m.lag == 0 {
+			break
+		}
+		there[v.assignment] = v.there
+	}
+	maps.DeleteFunc(there, func(_ assignment, is bool) bool { return !is })
+	return there
 }
 
 func (m *model) status(remove bool, id string) (any, error) {

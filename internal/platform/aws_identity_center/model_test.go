@@ -18,7 +18,7 @@ import (
 // documentation permits:
 //   - It allows twenty calls a second and ten outstanding writes:
 //     https://docs.aws.amazon.com/singlesignon/latest/userguide/limits.html
-//   - Writes are asynchronous, and reads show them when they are done:
+//   - Writes are asynchronous, and reads show them when they are done, or lag later:
 //     https://docs.aws.amazon.com/singlesignon/latest/APIReference/API_CreateAccountAssignment.html
 //   - A request is a ConflictException if another one works on the same permission set and account, or changes a role
 //     in the account (same pages).
@@ -34,6 +34,7 @@ type model struct {
 	accounts    map[string]string // state by id
 	assignments map[assignment]*origin
 	requests    []*asked
+	past        []version // the oldest first
 	serial      int
 	recent      []time.Time // of the last second
 
@@ -47,6 +48,12 @@ type model struct {
 	fault func(action string) *fault
 	// permitted are the actions of the guide's policy, which the operator may perform, except those in denied.
 	permitted, denied map[string]bool
+	// lag is how long reads and removals miss a write that is done.
+	lag time.Duration
+	// unaware: a removal does not find an assignment that is being made, as on a host that the request has not reached.
+	unaware bool
+	// idle: removals succeed and remove nothing.
+	idle bool
 	// fails is the reason with which writes end as FAILED; empty if they succeed.
 	fails string
 	// calls counts the calls by their actions.
@@ -67,6 +74,13 @@ type assignment struct{ account, set, kind, id string }
 type origin struct {
 	serial  int
 	foreign bool
+}
+
+// version says whether an assignment was there until a time.
+type version struct {
+	assignment
+	there bool
+	until time.Time
 }
 
 // asked is an asynchronous request.
@@ -149,7 +163,9 @@ func (m *model) Do(r *http.Request) (*http.Response, error) {
 	switch {
 	case errors.As(err, &no):
 		m.refused[no.code]++
-		return respond(http.StatusBadRequest, map[string]string{"__type": no.code, "message": no.message}), nil
+		kind, _, _ := strings.Cut(no.message, " not found.") // of the identity store's errors
+		return respond(http.StatusBadRequest, map[string]string{"__type": no.code, "message": no.message,
+			"ResourceType": kind}), nil
 	case err != nil:
 		return nil, err
 	}
@@ -250,7 +266,7 @@ func (m *model) describeAccount(in input) (any, error) {
 
 func (m *model) directory(action string, in input) (any, error) {
 	if in.IdentityStoreID != modelStore {
-		return nil, refuse("ResourceNotFoundException", "IDENTITY_STORE not found.")
+		return nil, refuse("ResourceNotFoundException", "IDENTITY_STORE not found.") // of that ResourceType
 	}
 	find := func(all map[string]string, path string) (string, error) {
 		if in.AlternateIdentifier.UniqueAttribute.AttributePath != path {
@@ -261,7 +277,7 @@ func (m *model) directory(action string, in input) (any, error) {
 				return id, nil
 			}
 		}
-		return "", refuse("ResourceNotFoundException", "not found.")
+		return "", refuse("ResourceNotFoundException", "USER not found.")
 	}
 	switch action {
 	case "GetUserId":
@@ -281,5 +297,5 @@ func (m *model) directory(action string, in input) (any, error) {
 	default:
 		return nil, fmt.Errorf("the model has no %s", action)
 	}
-	return nil, refuse("ResourceNotFoundException", "not found.")
+	return nil, refuse("ResourceNotFoundException", "USER not found.")
 }

@@ -5,11 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ssoadmin"
 	"github.com/aws/aws-sdk-go-v2/service/ssoadmin/types"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -101,52 +98,4 @@ func (p *progress) pollAll(ctx context.Context, op jit.Op, ids []string) {
 		}
 		p.mu.Unlock()
 	}
-}
-
-// underWay lists all requests that have not ended, including those of others.
-func (c *client) underWay(ctx context.Context, op jit.Op) (map[string]bool, error) {
-	found := map[string]bool{}
-	filter := &types.OperationStatusFilter{Status: types.StatusValuesInProgress}
-	add := func(all []types.AccountAssignmentOperationStatusMetadata) {
-		for _, s := range all {
-			found[aws.ToString(s.RequestId)] = true
-		}
-	}
-	var err error
-	if op == jit.Ensure {
-		err = pages(ctx, ssoadmin.NewListAccountAssignmentCreationStatusPaginator(c.sso,
-			&ssoadmin.ListAccountAssignmentCreationStatusInput{InstanceArn: &c.instance, Filter: filter,
-				MaxResults: aws.Int32(pageSize)}),
-			func(page *ssoadmin.ListAccountAssignmentCreationStatusOutput) {
-				add(page.AccountAssignmentsCreationStatus)
-			})
-	} else {
-		err = pages(ctx, ssoadmin.NewListAccountAssignmentDeletionStatusPaginator(c.sso,
-			&ssoadmin.ListAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance, Filter: filter,
-				MaxResults: aws.Int32(pageSize)}),
-			func(page *ssoadmin.ListAccountAssignmentDeletionStatusOutput) {
-				add(page.AccountAssignmentsDeletionStatus)
-			})
-	}
-	return found, awsconfig.Explain(ctx, "list the assignments that are being written", err)
-}
-
-// status describes one request.
-func (c *client) status(ctx context.Context, op jit.Op, id string) (*types.AccountAssignmentOperationStatus, error) {
-	if op == jit.Ensure {
-		out, err := c.sso.DescribeAccountAssignmentCreationStatus(ctx,
-			&ssoadmin.DescribeAccountAssignmentCreationStatusInput{InstanceArn: &c.instance,
-				AccountAssignmentCreationRequestId: &id})
-		if err != nil {
-			return nil, awsconfig.Explain(ctx, "look how the making of an assignment ended", err)
-		}
-		return out.AccountAssignmentCreationStatus, nil
-	}
-	out, err := c.sso.DescribeAccountAssignmentDeletionStatus(ctx,
-		&ssoadmin.DescribeAccountAssignmentDeletionStatusInput{InstanceArn: &c.instance,
-			AccountAssignmentDeletionRequestId: &id})
-	if err != nil {
-		return nil, awsconfig.Explain(ctx, "look how the removal of an assignment ended", err)
-	}
-	return out.AccountAssignmentDeletionStatus, nil
 }

@@ -38,10 +38,22 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
+	deleted, err := c.deleted(ctx, after.Claims)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
+	var gone []bool // of ours
 	ours, standing := claims.Observe(before.Claims, after.Claims, func(claim jit.Claim) bool {
 		o, err := parseObject(claim.Object)
-		return err == nil && there[o]
+		is := err == nil && (there[o] || !claim.Ending && (deleted[o] || p.mayCome(place{scope, o})))
+		if is {
+			gone = append(gone, deleted[o])
+		}
+		return is
 	})
+	for i := range ours {
+		ours[i].Gone = gone[i]
+	}
 	snap := jit.Snapshot{Clock: p.watch.Clock(), Ours: ours, Advise: p.advise}
 	snap.Standing, err = c.standing(ctx, sets, there, func(o object) bool { return standing(o.String()) })
 	return snap, err
@@ -57,6 +69,26 @@ func (c *client) concerned(ctx context.Context, account string, ours []jit.Claim
 	}
 	slices.Sort(sets)
 	return slices.Compact(sets), err
+}
+
+// deleted returns the claimed assignments whose user or group the directory no longer knows. One made anew under the
+// same name has another id.
+func (c *client) deleted(ctx context.Context, all []jit.Claim) (map[object]bool, error) {
+	var objects []object
+	for _, claim := range all {
+		if o, err := parseObject(claim.Object); err == nil && !slices.Contains(objects, o) {
+			objects = append(objects, o)
+		}
+	}
+	var mu sync.Mutex
+	deleted := map[object]bool{}
+	return deleted, each(ctx, objects, func(ctx context.Context, _ int, o object) error {
+		name, err := c.nameOf(ctx, o)
+		mu.Lock()
+		defer mu.Unlock()
+		deleted[o] = err == nil && name == ""
+		return err
+	})
 }
 
 // list lists the assignments of several permission sets.

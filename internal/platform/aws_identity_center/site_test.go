@@ -96,7 +96,8 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 		}, nil
 	}
 	if s.hurry {
-		p.pace = pace{limit: rate.NewLimiter(rate.Inf, 1), tick: 2 * time.Millisecond, patience: 20 * time.Second}
+		p.pace = pace{limit: rate.NewLimiter(rate.Inf, 1), tick: 2 * time.Millisecond, patience: 20 * time.Second,
+			lag: 200 * time.Millisecond}
 	}
 	p.watch.OnCall = func(operation string) {
 		if operation == "CreateAccountAssignment" || operation == "DeleteAccountAssignment" {
@@ -178,14 +179,21 @@ func (s *site) foreign(t testing.TB, b jit.Binding) {
 	a := s.resolve(t, b)
 	s.with(func(m *model) {
 		m.serial++
-		m.assignments[a] = &origin{m.serial, true}
+		m.put(a, &origin{m.serial, true})
 	})
 }
 
 func (s *site) take(t testing.TB, b jit.Binding) {
 	t.Helper()
 	a := s.resolve(t, b)
-	s.with(func(m *model) { delete(m.assignments, a) })
+	s.with(func(m *model) { m.removed(a) })
+}
+
+// removed removes an assignment as somebody else would, by a request.
+func (m *model) removed(a assignment) {
+	m.requests = append(m.requests, &asked{id: fmt.Sprintf("request-%d", len(m.requests)+1), remove: true, what: a,
+		since: time.Now(), status: "SUCCEEDED"})
+	m.put(a, nil)
 }
 
 // dump lists every assignment of others; one that was made again has a new number.

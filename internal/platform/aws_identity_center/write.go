@@ -27,19 +27,22 @@ type unclear struct{ error }
 
 func (u unclear) Unwrap() error { return u.error }
 
+// errComing is the error of a removal that found nothing although the latest request makes the assignment.
+var errComing = errors.New("a request to make the assignment is in progress, or has just ended")
+
 // write makes or removes one assignment and returns when that is done. It tries again, with random pauses, if the
 // service is busy with another request or did not answer. Removing an absent assignment is success. Unless the error is
 // [unclear], nothing was done and nothing is under way.
 func (c *client) write(ctx context.Context, account string, op jit.Op, what object) error {
 	end := time.Now().Add(c.platform.pace.patience)
-	lost := false
-	for try := 1; ; try++ {
+	lost, busy, faults := false, 0, 0
+	for {
 		err := c.attempt(ctx, account, op, what)
 		if err == nil {
 			return nil
 		}
 		lost = lost || !answered(err)
-		wait, again := c.again(err, try)
+		wait, again := c.again(err, &busy, &faults)
 		if !again || ctx.Err() != nil || time.Now().Add(wait).After(end) {
 			if lost {
 				return unclear{err}
@@ -52,15 +55,19 @@ func (c *client) write(ctx context.Context, account string, op jit.Op, what obje
 	}
 }
 
-// again reports whether to try again after an error, and after which pause.
-func (c *client) again(err error, try int) (time.Duration, bool) {
-	switch awsconfig.Code(err) {
-	case conflict:
-		return backoff.Pause(try-1, c.platform.pace.tick, 8*c.platform.pace.tick), true
-	case throttle:
-		return c.delay(err, try), true
+// again reports whether to try again after an error, and after which pause. A service that is busy may say so however
+// often; busy and faults count the tries.
+func (c *client) again(err error, busy, faults *int) (time.Duration, bool) {
+	switch code := awsconfig.Code(err); {
+	case code == conflict, errors.Is(err, errComing):
+		*busy++
+		return backoff.Pause(*busy-1, c.platform.pace.tick, 8*c.platform.pace.tick), true
+	case code == throttle:
+		*busy++
+		return c.delay(err, *busy), true
 	}
-	return c.delay(err, try), try < c.retryer.MaxAttempts() && c.retryer.IsErrorRetryable(err)
+	*faults++
+	return c.delay(err, *faults), *faults < c.retryer.MaxAttempts() && c.retryer.IsErrorRetryable(err)
 }
 
 // delay is a random pause that grows with each try. It is at least as long as the service asks for.
@@ -92,7 +99,13 @@ func (c *client) attempt(ctx context.Context, account string, op jit.Op, what ob
 	defer func() { <-c.platform.slots }()
 	status, err := c.ask(ctx, account, op, what)
 	if op == jit.Remove && awsconfig.Code(err) == notFound {
-		return nil
+		if err := c.notComing(ctx, account, what); err != nil {
+			return err
+		}
+		// What was being made at the first request, and no longer at the list, is found by a second one.
+		if status, err = c.ask(ctx, account, op, what); awsconfig.Code(err) == notFound {
+			return nil
+		}
 	}
 	if err != nil {
 		return err
@@ -142,6 +155,10 @@ func explain(ctx context.Context, account string, op jit.Op, what object, err er
 	doing := fmt.Sprintf("%s the assignment of %s %s to the account %s", verb, what.kind, what.id, account)
 	var failed *failure
 	switch code := awsconfig.Code(err); {
+	case errors.Is(err, errComing), ctx.Err() != nil:
+		return &jit.Error{Problem: fmt.Sprintf("it is unknown whether IAM Identity Center could %s: %v", doing, err),
+			Hint: "the sweeper ends the access with its window; `aws sso-admin list-account-assignment-creation-status " +
+				"--filter Status=IN_PROGRESS` lists what it works on", Err: err}
 	case errors.As(err, &failed):
 		return &jit.Error{Problem: fmt.Sprintf("IAM Identity Center could not %s: %s", doing, failed.reason),
 			Hint: "apply again when that is resolved; `aws sso-admin list-account-assignments` lists the assignments",

@@ -1,8 +1,10 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -58,9 +60,14 @@ type job struct {
 	roleID string
 	// touched holds the slots that were written for it.
 	touched map[key]bool
-	// err is why it was not done yet; failed means that it will not be tried again.
-	err    error
-	failed bool
+	// err is why it was not done yet, and last why not in the round before; failed means that it will not be tried
+	// again.
+	err, last error
+	failed    bool
+	// held is [jit.Change].Held; waited means that another process was given the time to finish.
+	held, waited bool
+	// sole is [jit.Change].Sole.
+	sole func() bool
 }
 
 func (j *job) open() bool { return !j.failed }
@@ -86,20 +93,27 @@ func (j *job) leaves(s *slot) bool {
 
 // job makes the job of a change and refuses an Ensure that could never succeed.
 func (p *Platform) job(scope string, c jit.Change) *job {
-	j := &job{op: c.Op, claim: claim{marker: c.Access.Marker}, touched: map[key]bool{}}
-	if c.Op == jit.Remove {
-		return j
-	}
+	j := &job{op: c.Op, claim: claim{marker: c.Access.Marker}, held: c.Held, sole: c.Sole, touched: map[key]bool{}}
 	b := c.Access.Binding
 	b.Scope = scope
-	b, _, err := p.Check(b)
+	b, traits, err := p.Check(b)
 	if err == nil {
 		j.who, err = parsePrincipal(b.Principal)
+	}
+	j.role, j.claim.byID = b.Role, isID(b.Role)
+	if c.Op == jit.Remove {
+		return j // the marker suffices
+	}
+	// Azure's latest answer may be old, so this machine's clock counts; [application.run] compares the two.
+	ahead := j.claim.marker.Window.End.Sub(p.now())
+	if err == nil && traits.MaxAhead > 0 && ahead > traits.MaxAhead+jit.MaxSkew+leeway {
+		err = jit.Invalid("expires_at", "ask nearer to its beginning", "the grant would end %s from now; "+
+			"PIM forgets whose an assignment is, so a grant ends at most %s from now",
+			jit.FormatDuration(ahead), jit.FormatDuration(traits.MaxAhead))
 	}
 	if err != nil {
 		j.fail(err)
 	}
-	j.role, j.claim.byID = b.Role, isID(b.Role)
 	return j
 }
 
@@ -108,6 +122,7 @@ type application struct {
 	client *client
 	scope  string
 	jobs   []*job
+	rounds int // in which Azure was asked to write
 }
 
 // fail gives up on the jobs of the operations.
@@ -118,6 +133,9 @@ func (a *application) fail(err error, ops ...jit.Op) {
 		}
 	}
 }
+
+// mostWrites is how often one Apply writes, also if each write was accepted and a read shows the state before it.
+const mostWrites = 12
 
 // run reads and writes until the scope is as asked for, or patience ends.
 func (a *application) run(ctx context.Context, m assigner) {
@@ -137,17 +155,46 @@ func (a *application) run(ctx context.Context, m assigner) {
 			a.fail(skew, jit.Ensure)
 		}
 		a.resolve(ctx)
-		outcome := a.write(ctx, m, a.plan(m, v))
-		if outcome == done || time.Now().After(end) {
-			return // the jobs have the errors of the last try
+		a.seek(ctx, m, v)
+		if a.mayComeBack(v) {
+			if err := backoff.Sleep(ctx, pace.recheck); err != nil {
+				a.fail(err, jit.Ensure, jit.Remove)
+				return
+			}
+			continue
 		}
-		pause := m.recheckAfter()
-		if outcome == again {
-			pause = backoff.Pause(try, pace.tick/10, pace.tick)
+		todo := a.plan(m, v)
+		if a.rounds >= mostWrites || try > 0 && time.Now().After(end) {
+			a.giveUp(todo)
+			return
+		}
+		outcome := a.write(ctx, m, todo)
+		if outcome == done {
+			return
+		}
+		var pause time.Duration
+		if outcome == unsure {
+			pause = m.recheckAfter()
+		}
+		if outcome == again || try > 0 {
+			pause += backoff.Pause(try, pace.tick/10, pace.tick)
 		}
 		if err := backoff.Sleep(ctx, pause); err != nil {
 			a.fail(err, jit.Ensure, jit.Remove)
 			return
+		}
+	}
+}
+
+// giveUp fails the jobs that still need a write.
+func (a *application) giveUp(todo []*task) {
+	for _, t := range todo {
+		for _, j := range t.jobs {
+			j.fail(cmp.Or(j.last, error(&jit.Error{
+				Problem: fmt.Sprintf("after %d writes Azure still shows the assignment of %s to %s on %s as it was",
+					a.rounds, t.slot.role, t.slot.who, a.scope),
+				Hint: "apply again in some minutes; the next sweep tries too",
+			})))
 		}
 	}
 }
@@ -163,6 +210,33 @@ func (a *application) resolve(ctx context.Context) {
 			j.fail(err)
 		}
 	}
+}
+
+// seek looks for the claims of removals that the read lacks: Azure's lists may not show them yet.
+func (a *application) seek(ctx context.Context, m assigner, v *view) {
+	for _, j := range a.jobs {
+		if j.op == jit.Remove && len(j.touched) == 0 && j.claim.marker.Window.End.After(v.now) && !v.holds(j.claim) {
+			if err := m.seek(ctx, v, j); err != nil {
+				j.fail(err)
+			}
+		}
+	}
+}
+
+// mayComeBack reports whether a removal finds its claim only in a request that somebody else cancelled: another process
+// that changes the assignment cancels it and asks again. It does so once for each removal.
+func (a *application) mayComeBack(v *view) (wait bool) {
+	for _, j := range a.jobs {
+		if j.failed || j.op != jit.Remove || !j.held || j.waited || len(j.touched) > 0 {
+			continue
+		}
+		for _, s := range v.slots {
+			if holds(s.cancelled, j.claim.marker) && j.claim.marker.Window.End.After(v.now) {
+				j.waited, wait = true, true
+			}
+		}
+	}
+	return wait
 }
 
 // task is the content that a slot must get, and the jobs that need it.
@@ -189,7 +263,7 @@ func (a *application) plan(m assigner, v *view) []*task {
 		if j.failed {
 			continue
 		}
-		j.err = nil
+		j.last, j.err = j.err, nil
 		for _, s := range v.slots {
 			if j.leaves(s) {
 				t := all.of(s)
@@ -217,12 +291,16 @@ func (a *application) plan(m assigner, v *view) []*task {
 // addClaim adds the claim of an Ensure to its slot, or refuses it.
 func (a *application) addClaim(m assigner, v *view, j *job, all tasks) {
 	s := v.at(j.key(), j.who)
+	other := v.otherKind(j.who)
 	switch {
 	case s.there && len(s.claims) == 0:
 		j.fail(s.heldAlready(a.scope))
 		return
-	case s.there && s.who.kind != j.who.kind:
-		j.fail(otherKind(j.who, s.who))
+	case s.there && s.gone:
+		j.fail(noSuchPrincipal(j.who, ""))
+		return
+	case other != nil:
+		j.fail(other)
 		return
 	}
 	s.who = j.who
@@ -247,7 +325,7 @@ const (
 // write carries out the tasks.
 func (a *application) write(ctx context.Context, m assigner, todo []*task) outcome {
 	var mu sync.Mutex
-	worst := done
+	worst, asked := done, false
 	var writes errgroup.Group
 	writes.SetLimit(parallel)
 	for _, t := range todo {
@@ -255,11 +333,15 @@ func (a *application) write(ctx context.Context, m assigner, todo []*task) outco
 			sure, err := m.write(ctx, a.scope, t.slot, t.want)
 			mu.Lock()
 			defer mu.Unlock()
+			asked = asked || !errors.Is(err, errSlow)
 			worst = max(worst, a.judge(ctx, t, sure, err))
 			return nil
 		})
 	}
 	_ = writes.Wait() // the jobs have the errors
+	if asked {
+		a.rounds++
+	}
 	return worst
 }
 

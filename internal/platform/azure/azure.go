@@ -28,6 +28,8 @@ type pace struct {
 	replication time.Duration
 	// patience limits how long one Apply competes with other writers.
 	patience time.Duration
+	// throttle is the longest time to wait for Azure to take requests again; the context may end the wait sooner.
+	throttle time.Duration
 }
 
 // Platform is Azure as one identity sees it. It is safe for concurrent use.
@@ -52,10 +54,12 @@ type Platform struct {
 	mu     sync.Mutex
 	opened *client // nil until the first call
 	// sent holds our requests by scope for as long as lists may lack them.
-	sent map[string][]*request
+	sent map[string][]sentRequest
+	// wrote holds what we wrote on plain assignments by scope and name for as long as lists may lack it.
+	wrote map[string]map[string]written
 }
 
-var _ jit.Platform = (*Platform)(nil)
+var _ jit.Lagging = (*Platform)(nil)
 
 // New checks the form of the configuration; the first call looks for credentials.
 func New(cfg Config, s jit.Services) (*Platform, error) {
@@ -65,15 +69,20 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	}
 	return &Platform{
 		cfg: cfg, now: s.Now,
-		sent: map[string][]*request{},
+		sent: map[string][]sentRequest{}, wrote: map[string]map[string]written{},
 		pace: pace{
 			tick: 10 * time.Second, recheck: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute,
+			throttle: 10 * time.Minute,
 		},
 	}, nil
 }
 
 // Kind returns "azure".
 func (p *Platform) Kind() string { return "azure" }
+
+// Lag returns how long a read may miss a write
+// (https://learn.microsoft.com/en-us/azure/role-based-access-control/troubleshooting).
+func (p *Platform) Lag() time.Duration { return jit.CloudLag }
 
 // Scopes returns the configured scopes. Without any it returns the visible subscriptions and every scope in them that
 // has an assignment of ours, with one list call for each subscription.

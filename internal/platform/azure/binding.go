@@ -2,6 +2,7 @@ package azure
 
 import (
 	"cmp"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -16,9 +17,12 @@ const (
 	// shortest is the shortest active assignment. PIM also refuses to take one back during that time:
 	// https://learn.microsoft.com/azure/role-based-access-control/role-assignments-eligible-activate
 	shortest = 5 * time.Minute
-	// longest is the longest grant with PIM: requests bear the markers, and Azure keeps them for 45 days.
+	// longest is the longest grant with PIM, and the longest time from its request to its end: requests bear the
+	// markers, and Azure keeps them for 45 days.
 	// https://learn.microsoft.com/rest/api/authorization/role-assignment-schedule-requests
 	longest = 44 * 24 * time.Hour
+	// leeway is the time by which the end of the longest grant may be further ahead when it is asked for.
+	leeway = 5 * time.Minute
 	// effect is how long a change of assignments can take to have effect:
 	// https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
 	effect = 10 * time.Minute
@@ -44,6 +48,9 @@ const (
 )
 
 var (
+	// plainName is a name that a command line takes as it is.
+	plainName = regexp.MustCompile(`^[\p{L}\p{N}._@+-]+$`)
+
 	guidForm = regexp.MustCompile(`^` + guidPattern + `$`)
 	// scopeForm captures a management group; or a subscription, a resource group and a resource, all in lower case.
 	scopeForm = regexp.MustCompile(strings.NewReplacer("GUID", guidPattern, "NAME", namePattern).Replace(
@@ -55,6 +62,16 @@ var (
 var principalTypes = map[string]armauthorization.PrincipalType{
 	"user": armauthorization.PrincipalTypeUser, "group": armauthorization.PrincipalTypeGroup,
 	"servicePrincipal": armauthorization.PrincipalTypeServicePrincipal,
+}
+
+// unknownType is the type of a principal that was deleted, or made just now:
+// https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
+const unknownType = "Unknown"
+
+// lookUps holds the command that prints the object id of a name, for each kind of principal.
+var lookUps = map[string]string{
+	"user": "az ad user show --query id --id", "group": "az ad group show --query id --group",
+	"servicePrincipal": "az ad sp show --query id --id",
 }
 
 // Check accepts user:<object id>, group:<object id> or servicePrincipal:<object id>; the name or the id of a role;
@@ -75,6 +92,7 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	}
 	return b, jit.Traits{
 		Enforcement: jit.Native, NativeStart: true, SessionTail: effect, MinTTL: shortest, MaxTTL: longest,
+		MaxAhead: longest,
 	}, nil
 }
 
@@ -89,7 +107,7 @@ func (p principal) String() string { return p.kind + ":" + p.id }
 
 func parsePrincipal(s string) (principal, error) {
 	const hint = "write for example \"user:3f2b8c1e-0000-4000-8000-000000000000\"; " +
-		"look up the object id with `az ad user show --id alice@example.com --query id`"
+		"print the object id with `az ad user show --id alice@example.com --query id`"
 	if err := jit.CheckText("principal", s); err != nil {
 		return principal{}, err
 	}
@@ -100,7 +118,13 @@ func parsePrincipal(s string) (principal, error) {
 	}
 	id = strings.ToLower(id)
 	if !isID(id) {
-		return principal{}, jit.Invalid("principal", hint, "%q does not name an object id", s)
+		name := "NAME"
+		if plainName.MatchString(id) {
+			name = id
+		}
+		return principal{}, jit.Invalid("principal",
+			fmt.Sprintf("write \"%s:<object id>\"; print the object id with `%s %s`", kind, lookUps[kind], name),
+			"%q has no object id, and Azure gives roles to object ids only", s)
 	}
 	return principal{kind, id}, nil
 }
@@ -131,6 +155,8 @@ func parseRole(s string) (string, error) {
 	switch {
 	case isID(id):
 		return id, nil
+	case strings.Contains(s, jit.If):
+		return refuse("%q has a condition, and a grant on Azure has none", s)
 	case s == "" || s != strings.TrimSpace(s):
 		return refuse("%q is empty, or has a blank at an end", s)
 	case path >= 0 || strings.HasPrefix(s, "/"):

@@ -18,9 +18,8 @@ const (
 	// callTimeout limits one try of an API request.
 	callTimeout = time.Minute
 	// retries is how often the client repeats a request that was throttled or got no answer. In between it waits as
-	// long as Retry-After asks for, at most maxRetryDelay, or for a growing time.
-	retries       = 6
-	maxRetryDelay = time.Minute
+	// long as Retry-After asks for, or for a growing time. It does not wait for longer than pace.throttle.
+	retries = 6
 	// parallel is the number of writes that one Apply makes at a time.
 	parallel = 8
 	// here selects what applies to a scope: its own assignments and those of the scopes above it.
@@ -58,10 +57,10 @@ func (p *Platform) client() (*client, error) {
 	}
 	endpoints, unencrypted := p.cfg.cloud()
 	options := &arm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{
-		Cloud: endpoints, InsecureAllowCredentialWithHTTP: unencrypted,
+		Cloud: endpoints, Transport: guarded(), InsecureAllowCredentialWithHTTP: unencrypted,
 		Telemetry: policy.TelemetryOptions{ApplicationID: "terraform-provider-jit"},
 		Retry: policy.RetryOptions{
-			MaxRetries: retries, RetryDelay: p.pace.tick / 10, MaxRetryDelay: maxRetryDelay, TryTimeout: callTimeout,
+			MaxRetries: retries, RetryDelay: p.pace.tick / 10, MaxRetryDelay: p.pace.throttle, TryTimeout: callTimeout,
 		},
 		PerRetryPolicies: []policy.Policy{watch{p}},
 	}}

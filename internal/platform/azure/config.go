@@ -3,6 +3,7 @@ package azure
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -134,10 +135,13 @@ func (cfg Config) anonymous() bool {
 	return err == nil && cfg.Endpoint != "" && jit.Loopback(u.Hostname()) && cfg.TenantID == "" && cfg.ClientID == ""
 }
 
+// guarded returns an HTTP client with [jit.GuardAnswers].
+func guarded() *http.Client { return &http.Client{Transport: jit.GuardAnswers(http.DefaultTransport)} }
+
 // credential returns the identity to sign in as. It makes no call.
 func (cfg Config) credential() (azcore.TokenCredential, error) {
 	c, _ := cfg.cloud()
-	options := azcore.ClientOptions{Cloud: c}
+	options := azcore.ClientOptions{Cloud: c, Transport: guarded()}
 	var found azcore.TokenCredential
 	var err error
 	switch {
@@ -161,7 +165,7 @@ func (cfg Config) credential() (azcore.TokenCredential, error) {
 			&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, TenantID: cfg.TenantID})
 	}
 	if err != nil {
-		return nil, &jit.Error{Problem: "the target's credentials cannot be used: " + oneLine(err.Error()),
+		return nil, &jit.Error{Problem: "the target's credentials cannot be used: " + jit.Said(err.Error()),
 			Hint: "check tenant_id, client_id and the secret or token", Err: err}
 	}
 	return found, nil

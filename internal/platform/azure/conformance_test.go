@@ -14,11 +14,23 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for _, assignment := range []string{pimAssignment, rbacAssignment} {
-		t.Run(assignment, func(t *testing.T) {
+	for name, tt := range map[string]struct {
+		assignment string
+		prepare    func(s *site)
+	}{
+		"pim":  {pimAssignment, func(*site) {}},
+		"rbac": {rbacAssignment, func(*site) {}},
+		"pim, lists are late and answers get lost": {pimAssignment, func(s *site) {
+			s.Lag, s.Lose, s.Unfound = 5*time.Second, 10, 1
+		}},
+		"rbac, answers get lost": {rbacAssignment, func(s *site) { s.Lose = 10 }},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
-				return newTarget(t, assignment)
+				s := newSite(t, tt.assignment)
+				tt.prepare(s)
+				return newTarget(s)
 			}})
 		})
 	}
@@ -32,8 +44,7 @@ func bad(name, attribute, principal, role, scope string) platformtest.BadBinding
 	}
 }
 
-func newTarget(t *testing.T, assignment string) *platformtest.Target {
-	s := newSite(t, assignment)
+func newTarget(s *site) *platformtest.Target {
 	s.Active = 0 // every case removes its grants at once
 	s.Looks = 2
 	s.PageSize = 50
@@ -75,12 +86,13 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 		Foreign: func(_ *testing.T, b jit.Binding) {
 			s.Assign(fmt.Sprintf("eeeeeeee-0000-4000-8000-%s", strings.ToLower(rand.Text()[:12])), id(b),
 				roleIDs[b.Role], b.Scope, "of old")
+			s.Advance(s.Lag)
 		},
 		Dump:  func(*testing.T) string { return s.Dump(foreign) },
 		Calls: s.Calls,
 		MaxCalls: func(_ jit.Op, n int) (reads, writes int) {
-			if assignment == rbacAssignment {
-				return 12, 2
+			if s.assignment == rbacAssignment {
+				return 12 + s.Lose, 2 + s.Lose/5 // what is lost is done again
 			}
 			requests := n/together + 2
 			return 20 + requests*s.Looks, requests
@@ -108,7 +120,7 @@ func newTarget(t *testing.T, assignment string) *platformtest.Target {
 		t.Fatalf("no binding of %s", m)
 		return "", ""
 	}
-	if assignment == rbacAssignment {
+	if s.assignment == rbacAssignment {
 		target.Tamper = platformtest.Tamper{
 			Delete: func(t *testing.T, m jit.Marker) {
 				if s.Unassign(string(m.ID)) == 0 {

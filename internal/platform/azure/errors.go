@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -25,6 +27,7 @@ const (
 	updateNotPermitted    = "RoleAssignmentUpdateNotPermitted"
 	requestPending        = "PendingRoleAssignmentRequest"
 	requestExists         = "RoleAssignmentRequestExists"
+	notCancellable        = "RequestCannotBeCancelled"
 	durationTooShort      = "ActiveDurationTooShort"
 	policyVeto            = "RoleAssignmentRequestPolicyValidationFailed"
 	noLicence             = "AadPremiumLicenseRequired"
@@ -67,13 +70,11 @@ func said(err error) string {
 	if answer.RawResponse != nil {
 		text, err := runtime.Payload(answer.RawResponse)
 		if err == nil && json.Unmarshal(text, &body) == nil && body.Error.Message != "" {
-			return oneLine(body.Error.Message)
+			return jit.Said(body.Error.Message)
 		}
 	}
 	return fmt.Sprintf("%s (HTTP status %d)", answer.ErrorCode, answer.StatusCode)
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 var action = regexp.MustCompile(`Microsoft\.[A-Za-z]+(/[A-Za-z]+)+`)
 
@@ -103,6 +104,9 @@ func explainAnswer(doing string, err error) error {
 	fail := func(hint, format string, args ...any) error {
 		return &jit.Error{Problem: fmt.Sprintf(format, args...), Hint: hint, Err: err}
 	}
+	if slices.Contains(refusals, answer.StatusCode) {
+		err = errors.Join(jit.ErrRefused, err)
+	}
 	switch {
 	case answer.StatusCode == http.StatusUnauthorized:
 		return fail("`az account show` names the identity; its tenant must be that of the scope",
@@ -118,11 +122,18 @@ func explainAnswer(doing string, err error) error {
 		}
 		return fail(hint, "the target's identity may not %s: %s", doing, said(err))
 	case answer.StatusCode == http.StatusTooManyRequests:
-		return fail("apply again in some minutes, with a lower -parallelism",
-			"cannot %s: Azure takes no more requests at the moment, after %d tries", doing, retries+1)
+		when := "in some minutes"
+		if asked, err := time.ParseDuration(answer.RawResponse.Header.Get("Retry-After") + "s"); err == nil {
+			when = "in " + jit.FormatDuration(asked)
+		}
+		return fail("apply again "+when+", with a lower -parallelism",
+			"cannot %s: Azure takes no more requests at the moment", doing)
 	}
 	return fail("", "%s: Azure says %s", doing, said(err))
 }
+
+// refusals are the statuses of answers to a request of which Azure has carried out no part.
+var refusals = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}
 
 // explainSilence describes an error of a request that Azure did not answer.
 func explainSilence(doing string, err error) error {
@@ -135,10 +146,10 @@ func explainSilence(doing string, err error) error {
 				"or write client_id with client_secret or federated_token_file on the target"}
 	case errors.As(err, &refused):
 		first, _, _ := strings.Cut(err.Error(), "\n")
-		return &jit.Error{Problem: "the target cannot sign in to Azure: " + oneLine(first), Err: err,
+		return &jit.Error{Problem: "the target cannot sign in to Azure: " + jit.Said(first), Err: err,
 			Hint: "check tenant_id, client_id and the secret or token"}
 	case errors.As(err, &unanswered):
-		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer: %s", doing, oneLine(unanswered.Err.Error())),
+		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer: %s", doing, jit.Said(unanswered.Err.Error())),
 			Hint: "check environment and endpoint of the target, and the network between", Err: err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
@@ -173,9 +184,11 @@ func explainRefusal(scope, role string, who principal, err error) error {
 		return fail("role", "ask for what the settings permit, or have them changed: "+
 			"Privileged Identity Management, Azure resources, Settings, "+role,
 			"the PIM settings of the role %q on %s do not permit it", role, scope)
+	case durationTooShort:
+		return fail("expires_at", "ask for a later end",
+			"PIM gives %s no access to %s for so short a time", who, scope)
 	case principalMissing, subjectMissing:
-		return fail("principal", "look up its object id; an application and its service principal have different ids",
-			"there is no principal with the object id %s in the tenant", who.id)
+		return noSuchPrincipal(who, ": "+said(err))
 	case principalOther:
 		return fail("principal", "write user:, group: or servicePrincipal:, as it is", "%s is of another kind", who)
 	case roleDefinitionMissing:
@@ -199,6 +212,13 @@ func noSuchScope(scope string, err error) error {
 		Hint: "correct the scope; `az group list` and `az resource list` show what exists", Err: err}
 }
 
+// noSuchPrincipal says that the directory does not have a principal.
+func noSuchPrincipal(who principal, said string) error {
+	return jit.Invalid("principal",
+		"look up its object id; an application and its service principal have different ids",
+		"there is no principal with the object id %s in the tenant%s", who.id, said)
+}
+
 // otherKind says that a principal is not of the kind that the grant names.
 func otherKind(wanted, is principal) error {
 	return jit.Invalid("principal", fmt.Sprintf("write principal = %q", is), "%s is a %s", wanted, is.kind)
@@ -213,4 +233,12 @@ func (s *slot) heldAlready(scope string) error {
 	return &jit.Error{Attribute: "principal", Hint: "remove that assignment first, or delete the grant",
 		Problem: fmt.Sprintf("%s has this role on %s already, %s (%s); "+
 			"Azure holds one assignment of it, whose end would not be the grant's", s.who, scope, until, s.detail)}
+}
+
+// unmentioned says that the access of a grant may still be there, although nothing that Azure shows is of the grant.
+func unmentioned(who principal, scope, nothing string) error {
+	return &jit.Error{Attribute: "principal", Hint: "try again in ten minutes, when Azure's lists are up to date; " +
+		"if it stays, look for the assignment in the portal, and remove it there",
+		Problem: fmt.Sprintf("the record says that %s has this access on %s, and %s the marker of the grant",
+			who, scope, nothing)}
 }

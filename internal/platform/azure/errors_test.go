@@ -43,7 +43,7 @@ func TestRefusals(t *testing.T) {
 		{"no such principal", rbacAssignment, func(_ *site, b *jit.Binding) { b.Principal = "user:" + stranger },
 			"principal", []string{stranger, "object id"}},
 		{"a group written as a user, PIM", pimAssignment,
-			func(_ *site, b *jit.Binding) { b.Principal = "user:" + bob }, "principal",
+			func(s *site, b *jit.Binding) { s.Active, b.Principal = 0, "user:"+bob }, "principal",
 			[]string{"is a group", `write principal = "group:` + bob}},
 		{"a group written as a user", rbacAssignment, func(_ *site, b *jit.Binding) { b.Principal = "user:" + bob },
 			"principal", []string{"of another kind", "group:"}},

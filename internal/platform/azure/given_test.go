@@ -20,23 +20,23 @@ func TestPoliciesSeeEveryNameOfARole(t *testing.T) {
 		role      string
 		permitted bool
 	}{
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "Owner", false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "owner", false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, ownerID, false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"Owner"}}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"Owner"}}}}, "owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"Owner"}}}}, ownerID, false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"Owner"}}}},
 			subscription + definitions + strings.ToUpper(ownerID), false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Own*"}}}, ownerID, false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{ownerID}}}, "Owner", false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"*" + definitions + ownerID}}},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"Own*"}}}}, ownerID, false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{ownerID}}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"*" + definitions + ownerID}}}},
 			"Owner", false},
 		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "Owner"`}, ownerID, false},
 		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "` + ownerID + `"`}, "Owner", false},
 		{jit.Policy{Effect: jit.Forbid, Condition: `grant.role == "Owner"`}, "owner", false},
-		{jit.Policy{Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Owner"}}}, "Reader", true},
-		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{"Owner"}}}, ownerID, true},
-		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{ownerID}}}, "Owner", true},
-		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{"[!O]*"}}}, ownerID, false},
-		{jit.Policy{Effect: jit.Permit, Match: jit.Match{Roles: []string{"8e3af657-*"}}}, "Owner", false},
+		{jit.Policy{Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"Owner"}}}}, "Reader", true},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Matches{{Roles: []string{"Owner"}}}}, ownerID, true},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Matches{{Roles: []string{ownerID}}}}, "Owner", true},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Matches{{Roles: []string{"[!O]*"}}}}, ownerID, false},
+		{jit.Policy{Effect: jit.Permit, Match: jit.Matches{{Roles: []string{"8e3af657-*"}}}}, "Owner", false},
 		{jit.Policy{Effect: jit.Permit, Condition: `grant.role != "Owner"`}, ownerID, false},
 	} {
 		s := newSite(t, pimAssignment)
@@ -72,12 +72,12 @@ func TestNamesAreLookedUpOnlyWhereTheyCount(t *testing.T) {
 	if err := platformtest.Plan(t, s.open(0), b, all); err != nil || calls() != 0 {
 		t.Errorf("without a policy about roles: %v after %d calls", err, calls())
 	}
-	never := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{ownerID}}}
+	never := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{ownerID}}}}
 	if err := platformtest.Plan(t, s.open(0), b, all, never); !errors.Is(err, jit.ErrDenied) || calls() != 0 {
 		t.Errorf("forbidden by the written name: %v after %d calls", err, calls())
 	}
 	s.Deny("Microsoft.Authorization/roleDefinitions/read")
-	contributor := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"Contributor"}}}
+	contributor := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"Contributor"}}}}
 	if err := platformtest.Apply(t, s.open(0), b, all, contributor); err == nil ||
 		!strings.Contains(err.Error(), "a policy may forbid") {
 		t.Errorf("a failed look-up with a policy that may forbid the role: %v", err)
@@ -86,7 +86,7 @@ func TestNamesAreLookedUpOnlyWhereTheyCount(t *testing.T) {
 		t.Errorf("the plan, which only warns: %v", err)
 	}
 	elsewhere := contributor
-	elsewhere.Match.Scopes = []string{"/subscriptions/22222222-*"}
+	elsewhere.Match = jit.Matches{{Roles: []string{"Contributor"}, Scopes: []string{"/subscriptions/22222222-*"}}}
 	if err := platformtest.Plan(t, s.open(0), b, all, elsewhere); err != nil {
 		t.Errorf("a failed look-up with a policy about other scopes: %v", err)
 	}

@@ -1,11 +1,10 @@
 package azure
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
@@ -15,8 +14,8 @@ import (
 )
 
 const (
-	// lag is how long lists of schedules and assignments may show the state before a request. Lists of requests are
-	// current: https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
+	// lag is how long lists of schedules and assignments mostly show the state before a request:
+	// https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
 	lag = 10 * time.Minute
 	// moved is how far Azure may move an end while it provides the assignment.
 	moved = time.Minute
@@ -27,29 +26,15 @@ const (
 // pim assigns roles through Privileged Identity Management. Nothing can be written on an assignment. Requests make,
 // change and end it; nobody can alter a request afterwards, and Azure keeps it for 45 days. The justification of each
 // request bears the claims that it adds and those that it gives up, so the requests in their order give the claims.
-type pim struct{ *client }
+//
+// A request whose access has not begun can only be cancelled: a change cancels it and asks again.
+type pim struct {
+	*client
+	// owed holds a slot with orphans for each key whose request was cancelled and not replaced yet.
+	owed *sync.Map
+}
 
 var _ assigner = pim{}
-
-// refused holds the states of a request that has changed nothing.
-var refused = map[armauthorization.Status]bool{
-	armauthorization.StatusFailed: true, armauthorization.StatusFailedAsResourceIsLocked: true,
-	armauthorization.StatusDenied: true, armauthorization.StatusAdminDenied: true,
-	armauthorization.StatusCanceled: true, armauthorization.StatusInvalid: true, armauthorization.StatusTimedOut: true,
-	armauthorization.StatusPendingApproval: true, armauthorization.StatusPendingAdminDecision: true,
-}
-
-// history is the state of a slot by its requests.
-type history struct {
-	*slot
-	last   time.Time // of the latest request
-	listed bool      // a list has its schedule
-}
-
-// recent reports whether lists may still lack the latest change.
-func (h *history) recent(now time.Time) bool {
-	return now.Sub(h.last) < lag || !h.there && !h.end.IsZero() && now.Sub(h.end) < lag
-}
 
 func (m pim) read(ctx context.Context, scope string) (*view, error) {
 	var schedules []*schedule
@@ -67,101 +52,22 @@ func (m pim) read(ctx context.Context, scope string) (*view, error) {
 		return nil, err
 	}
 	v := newView(scope, m.platform.serviceNow())
-	histories := v.replay(m.platform.withSent(scope, requests, v.now))
-	scheduled := v.addSchedules(schedules, histories)
+	histories, cancelled := v.replay(m.platform.withSent(scope, requests, v.now))
+	scheduled := v.addSchedules(schedules, histories, cancelled)
+	v.addPlain(assignments, histories, scheduled)
 	for _, h := range histories {
+		if err := m.lookFor(ctx, v, h); err != nil {
+			return nil, err
+		}
 		v.conclude(h)
 	}
-	v.addPlain(assignments, histories, scheduled)
-	return v, nil
-}
-
-// replay follows the requests in their order.
-func (v *view) replay(requests []*request) map[key]*history {
-	slices.SortStableFunc(requests, func(a, b *request) int {
-		return cmp.Or(value(a.Properties.CreatedOn).Compare(value(b.Properties.CreatedOn)),
-			cmp.Compare(value(a.Name), value(b.Name)))
+	m.owed.Range(func(_, left any) bool {
+		o := left.(*slot)
+		s := v.at(o.key, o.who)
+		s.orphans = append(s.orphans, live(without(o.orphans, s.orphans), v.now)...)
+		return true
 	})
-	histories := map[key]*history{}
-	for _, r := range requests {
-		p := r.Properties
-		if !v.on(p.Scope) || refused[value(p.Status)] {
-			continue
-		}
-		who, k := holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
-		if histories[k] == nil {
-			histories[k] = &history{slot: v.at(k, who)}
-		}
-		histories[k].follow(r, v.now)
-	}
-	for _, h := range histories {
-		if h.there && !h.end.IsZero() && !h.end.After(v.now) {
-			h.there, h.claims = false, nil
-		}
-	}
-	return histories
-}
-
-// follow applies one request.
-func (h *history) follow(r *request, now time.Time) {
-	p := r.Properties
-	said := parseText(value(p.Justification))
-	switch value(p.RequestType) {
-	case armauthorization.RequestTypeAdminAssign:
-		h.claims, h.orphans, h.start, h.end = nil, nil, time.Time{}, time.Time{}
-		h.there, h.since = true, value(p.CreatedOn)
-	case armauthorization.RequestTypeAdminUpdate, armauthorization.RequestTypeAdminExtend,
-		armauthorization.RequestTypeAdminRenew:
-	case armauthorization.RequestTypeAdminRemove:
-		h.remove(said.ended)
-		h.last = value(p.CreatedOn)
-		return
-	default:
-		return // users activate what they are eligible for
-	}
-	for _, c := range said.claims {
-		h.claims = put(h.claims, c)
-	}
-	for _, m := range said.ended {
-		h.claims = drop(h.claims, m)
-	}
-	h.last, h.detail = value(p.CreatedOn), "request "+value(r.Name)+" of PIM"
-	if p.ScheduleInfo == nil {
-		return
-	}
-	if start := p.ScheduleInfo.StartDateTime; start != nil {
-		if h.start = jit.Second(*start); !start.After(now) {
-			h.start = time.Time{}
-		}
-	}
-	if e := p.ScheduleInfo.Expiration; e != nil {
-		begins := later(value(p.ScheduleInfo.StartDateTime), value(p.CreatedOn))
-		h.expire(e.EndDateTime, value(e.Type), value(e.Duration), begins)
-	}
-}
-
-// remove ends the assignment. Claims that our removal did not name become orphans; others' removals name none.
-func (h *history) remove(ended []jit.Marker) {
-	left := h.claims
-	for _, m := range ended {
-		left = drop(left, m)
-	}
-	if len(ended) == 0 {
-		left = nil
-	}
-	h.there, h.claims, h.orphans, h.start, h.end = false, nil, left, time.Time{}, time.Time{}
-}
-
-// expire applies the end of a request whose access begins at from. An unreadable end counts as none.
-func (h *history) expire(at *time.Time, kind armauthorization.Type, duration string, from time.Time) {
-	switch lasts, ok := parseDuration(duration); {
-	case kind == armauthorization.TypeAfterDuration && ok:
-		h.end = jit.Second(from.Add(lasts))
-	case kind == armauthorization.TypeAfterDuration, kind == armauthorization.TypeNoExpiration:
-		h.end = time.Time{}
-	case at != nil:
-		h.end = jit.Second(*at)
-	}
+	return v.name(), nil
 }
 
 // placed is a key on any scope.
@@ -174,14 +80,20 @@ func placeOf(scope *string, k key) placed { return placed{strings.ToLower(value(
 
 // addSchedules adds schedules that no request explains, and corrects the histories where the lists are current. It
 // returns the keys that have a schedule.
-func (v *view) addSchedules(schedules []*schedule, histories map[key]*history) map[placed]bool {
+func (v *view) addSchedules(
+	schedules []*schedule, histories map[key]*history, cancelled map[string]bool,
+) map[placed]bool {
 	scheduled := map[placed]bool{}
 	for _, s := range schedules {
 		p := s.Properties
 		if refused[value(p.Status)] || value(p.Status) == armauthorization.StatusRevoked {
 			continue
 		}
-		who, k := holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
+		made := later(value(p.CreatedOn), value(p.StartDateTime))
+		if cancelled[baseName(p.RoleAssignmentScheduleRequestID)] && v.now.Sub(value(p.StartDateTime)) < lag {
+			continue // the list still has what was cancelled before it began
+		}
+		who, k := v.holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
 		scheduled[placeOf(p.Scope, k)] = true
 		h := histories[k]
 		if !v.on(p.Scope) {
@@ -189,13 +101,12 @@ func (v *view) addSchedules(schedules []*schedule, histories map[key]*history) m
 		}
 		end := jit.Second(value(p.EndDateTime))
 		switch {
-		case h != nil && h.there:
+		case h != nil && h.explains(made, v.now):
 			v.confirm(h, who, end)
-		case h != nil && h.recent(v.now), !end.IsZero() && !end.After(v.now):
-			// It has just ended.
+		case !end.IsZero() && !end.After(v.now): // It has just ended.
 		default:
 			detail := fmt.Sprintf("schedule %s of PIM on %s", value(s.Name), value(p.Scope))
-			v.addForeign(p.Scope, who, k, jit.Standing{Detail: detail, End: end})
+			v.addForeign(p.Scope, who, k, jit.Standing{Detail: detail, End: end}, h)
 		}
 	}
 	return scheduled
@@ -203,11 +114,14 @@ func (v *view) addSchedules(schedules []*schedule, histories map[key]*history) m
 
 // confirm compares a history with its schedule. Without a claim the assignment is standing access.
 func (v *view) confirm(h *history, who principal, end time.Time) {
+	if !h.there {
+		return // the list still has what was removed
+	}
 	h.listed = true
-	if !h.recent(v.now) && (end.IsZero() != h.end.IsZero() || end.Sub(h.end).Abs() > moved) {
+	if !h.recent(v.now) && (end.IsZero() != h.end.IsZero() || !end.IsZero() && !near(end, h.end)) {
 		h.end = end
 	}
-	if len(h.claims) == 0 {
+	if len(h.claims) == 0 && !h.over(v.now) {
 		v.standing = append(v.standing, h.standing(who, end))
 	}
 }
@@ -216,34 +130,68 @@ func (h *history) standing(who principal, end time.Time) jit.Standing {
 	return jit.Standing{Principal: who.String(), Role: h.role, Detail: h.detail, End: end}
 }
 
-// conclude decides what the requests and the schedules of a key mean together.
+// lookFor asks for the schedule of an assignment that should be there and that no list has. Lists may lag for longer
+// than expected, so only the answer that there is no such schedule shows that it ended without a request.
+func (m pim) lookFor(ctx context.Context, v *view, h *history) error {
+	if !h.there || h.listed || h.over(v.now) || h.recent(v.now) || h.target == "" {
+		return nil
+	}
+	found, err := m.schedules.Get(ctx, v.scope, h.target, nil)
+	switch {
+	case isGone(err):
+		h.there, h.claims = false, nil
+	case err != nil:
+		return explain(ctx, "look for the schedule "+h.target, err)
+	case found.Properties != nil:
+		v.confirm(h, h.who, jit.Second(value(found.Properties.EndDateTime)))
+	}
+	return nil
+}
+
+// conclude decides what the requests and the lists of a key mean together.
 func (v *view) conclude(h *history) {
-	if h.there && !h.listed && !h.recent(v.now) && !h.start.After(v.now) {
-		h.there, h.claims = false, nil // ended without a request
+	if h.over(v.now) {
+		h.there, h.claims = false, nil
 	}
 	if h.there && len(h.claims) == 0 && !h.listed {
 		v.standing = append(v.standing, h.standing(h.who, h.end))
 	}
+	h.settle(v.now)
 	if still := live(h.claims, v.now); len(still) > 0 && h.end.Equal(lastEnd(still)) {
 		h.claims = still
 	}
 	h.orphans = live(h.orphans, v.now)
 }
 
-// addPlain adds the role assignments that neither a schedule nor a recent request explains.
+// addPlain adds the role assignments that neither a schedule nor the requests explain.
 func (v *view) addPlain(assignments []*assignment, histories map[key]*history, scheduled map[placed]bool) {
 	for _, a := range assignments {
 		p := a.Properties
-		who, k := holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
+		who, k := v.holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
 		h := histories[k]
-		if scheduled[placeOf(p.Scope, k)] || v.on(p.Scope) && h != nil && (h.there || h.recent(v.now)) {
-			continue
+		if !v.on(p.Scope) {
+			h = nil
 		}
-		v.addForeign(p.Scope, who, k, jit.Standing{Detail: v.describe(a.Name, p.Scope)})
+		switch {
+		case scheduled[placeOf(p.Scope, k)]:
+		case h != nil && h.explains(value(p.CreatedOn), v.now):
+			h.listed = h.listed || h.there && len(h.claims) > 0
+		default:
+			v.addForeign(p.Scope, who, k, jit.Standing{Detail: v.describe(a.Name, p.Scope)}, h)
+		}
 	}
 }
 
-// recheckAfter is zero: the list of requests has a concurrent request at once.
+// seek doubts that access is gone that the record has and no request mentions: Azure's list may lack the request, or
+// have lost it.
+func (pim) seek(_ context.Context, v *view, j *job) error {
+	if j.held && !v.mentioned[named(j.claim.marker)] {
+		return unmentioned(j.who, v.scope, "no request of PIM that can be read bears")
+	}
+	return nil
+}
+
+// recheckAfter is zero: the list of requests mostly has a concurrent request at once.
 func (pim) recheckAfter() time.Duration { return 0 }
 
 func (pim) differs(s *slot, want []claim) bool {
@@ -254,8 +202,13 @@ func (pim) differs(s *slot, want []claim) bool {
 		!s.start.IsZero() && !s.start.Equal(firstStart(want))
 }
 
-func (pim) fits(want []claim) error {
-	if !gap(want) {
+func (m pim) fits(want []claim) error {
+	switch {
+	case len(want) > together && firstStart(want).After(m.platform.serviceNow()):
+		return &jit.Error{Attribute: "starts_at", Hint: "ask when one of them has begun, or has ended",
+			Problem: fmt.Sprintf("%d grants of this role to this principal on this scope wait to begin; "+
+				"PIM holds one assignment for all, with room for no more until it begins", together)}
+	case !gap(want):
 		return nil
 	}
 	return &jit.Error{Attribute: "starts_at", Hint: "let the windows meet, or ask when the other grant has ended",

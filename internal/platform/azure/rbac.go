@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +33,9 @@ var _ assigner = rbac{}
 
 func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 	found, err := r.listAssignments(ctx, scope, new(here))
+	if err == nil {
+		found, err = r.correct(ctx, scope, found)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -38,13 +43,110 @@ func (r rbac) read(ctx context.Context, scope string) (*view, error) {
 	for _, a := range found {
 		v.addAssignment(a)
 	}
-	return v, nil
+	return v.name(), nil
+}
+
+// written is what this process last wrote on an assignment; empty if it deleted it.
+type written struct {
+	description string
+	at          time.Time
+}
+
+// remember keeps a write for as long as lists may lack it.
+func (p *Platform) remember(scope, name, description string) {
+	at := p.serviceNow()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wrote[scope] == nil {
+		p.wrote[scope] = map[string]written{}
+	}
+	p.wrote[scope][strings.ToLower(name)] = written{description, at}
+}
+
+// remembered returns the writes that lists may lack, by the names of the assignments.
+func (p *Platform) remembered(scope string) map[string]written {
+	now := p.serviceNow()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.wrote[scope], func(_ string, w written) bool { return now.Sub(w.at) > lag })
+	return maps.Clone(p.wrote[scope])
+}
+
+// correct asks for each assignment that the list has in another form than this process wrote it.
+func (r rbac) correct(ctx context.Context, scope string, listed []*assignment) ([]*assignment, error) {
+	byName := map[string]*assignment{}
+	wrote := r.platform.remembered(scope)
+	for _, a := range listed {
+		if len(wrote) > 0 && strings.EqualFold(value(a.Properties.Scope), scope) {
+			byName[baseName(a.Name)] = a
+		}
+	}
+	for name, w := range wrote {
+		a := byName[name]
+		if a == nil && w.description == "" || a != nil && value(a.Properties.Description) == w.description {
+			continue
+		}
+		found, err := r.find(ctx, scope, name)
+		if err != nil {
+			return nil, err
+		}
+		listed = slices.DeleteFunc(listed, func(old *assignment) bool { return old == a })
+		if found != nil {
+			listed = append(listed, found)
+		}
+	}
+	return listed, nil
+}
+
+// find returns an assignment by its name, also if lists lack it yet; nil if there is none.
+func (r rbac) find(ctx context.Context, scope, name string) (*assignment, error) {
+	found, err := r.assignments.Get(ctx, scope, name, nil)
+	if isGone(err) || err == nil && found.Properties == nil {
+		return nil, nil
+	}
+	return &found.RoleAssignment, explain(ctx, "look for the role assignment "+name, err)
+}
+
+// seek asks for the assignment that was made for the grant, and for the one that the list has in its place. If there is
+// neither, a grant that shared nothing is gone. A list that is too old to have the one that a grant joined proves
+// nothing.
+func (r rbac) seek(ctx context.Context, v *view, j *job) error {
+	if j.who.id == "" {
+		return nil // known by its marker alone
+	}
+	role, err := r.roleID(ctx, v.scope, j.role)
+	if errors.Is(err, jit.ErrUnknown) {
+		return nil // Azure deletes no role that is assigned
+	}
+	if err != nil {
+		return err
+	}
+	k := key{j.who.id, role}
+	names := []string{assignmentName(v.scope, k, j.claim.marker)}
+	if s := v.slots[k]; s != nil && s.there && s.name != names[0] {
+		names = append(names, s.name)
+	}
+	for _, name := range names {
+		found, err := r.find(ctx, v.scope, name)
+		if err != nil {
+			return err
+		}
+		if found != nil {
+			delete(v.slots, k)
+			v.addAssignment(found)
+			return nil
+		}
+	}
+	if j.held && v.now.Sub(j.claim.marker.Window.Start) < lag && (j.sole == nil || !j.sole()) {
+		return unmentioned(j.who, v.scope, "no assignment bears") // it may bear the name of another grant
+	}
+	return nil
 }
 
 // addAssignment adds a plain assignment, which is ours if its name proves its claims.
 func (v *view) addAssignment(a *assignment) {
 	p := a.Properties
-	who, k := holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
+	who, k := v.holder(p.PrincipalID, p.PrincipalType, p.RoleDefinitionID)
 	said := parseText(value(p.Description))
 	maker, ours := madeFor(value(p.Scope), k, value(a.Name), said)
 	detail := v.describe(a.Name, p.Scope)
@@ -54,13 +156,14 @@ func (v *view) addAssignment(a *assignment) {
 			other.Detail += ", whose description claims to be a grant's, but whose name is not that of a grant"
 			other.Marker = said.claims[0].marker
 		}
-		v.addForeign(p.Scope, who, k, other)
+		v.addForeign(p.Scope, who, k, other, nil)
 	}
 	if !v.on(p.Scope) {
 		return
 	}
 	s := v.at(k, who)
 	s.there, s.name, s.read = true, value(a.Name), time.Now()
+	s.written = later(value(p.CreatedOn), value(p.UpdatedOn))
 	if !ours {
 		return
 	}
@@ -94,6 +197,7 @@ func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (s
 		return false, race(errSlow) // a writer since then may have done its second read already
 	}
 	if len(want) == 0 {
+		r.platform.remember(scope, s.name, "")
 		if _, err = r.assignments.Delete(ctx, scope, s.name, nil); isGone(err) {
 			err = nil
 		}
@@ -105,6 +209,7 @@ func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (s
 		maker = want[0].marker
 		name = assignmentName(scope, s.key, maker)
 	}
+	r.platform.remember(scope, name, describe(want, maker))
 	properties := &armauthorization.RoleAssignmentProperties{
 		PrincipalID: &s.principal, PrincipalType: new(principalTypes[s.who.kind]),
 		RoleDefinitionID: definitionID(scope, s.role), Description: new(describe(want, maker)),

@@ -109,6 +109,19 @@ func definitionID(scope, role string) *string {
 	return &id
 }
 
+// advise warns of a principal that Azure has shown to be of another kind.
+func (v *view) advise(b jit.Binding) []jit.Advice {
+	who, err := parsePrincipal(b.Principal)
+	var other *jit.Error
+	if v == nil || err != nil || !errors.As(v.otherKind(who), &other) {
+		return nil
+	}
+	return []jit.Advice{{
+		Attribute: "principal", Title: "The principal is of another kind",
+		Text: fmt.Sprintf("%s; %s. The apply fails.", other.Problem, other.Hint),
+	}}
+}
+
 // advise warns if the role of a binding cannot be assigned on its scope. It does not look up the principal: the
 // operator may not be allowed to read the directory.
 func (p *Platform) advise(ctx context.Context, b jit.Binding) []jit.Advice {

@@ -45,7 +45,7 @@ func (s *site) open(offset time.Duration, scopes ...string) *Platform {
 		s.t.Fatal(err)
 	}
 	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond,
-		patience: 30 * time.Second}
+		patience: 30 * time.Second, throttle: 2 * time.Second}
 	return p
 }
 

@@ -16,10 +16,11 @@ import (
 // Objects lists and changes the objects of one scope, each of which gives one principal one role. Its methods are safe
 // for concurrent use; Add and Remove are called for many objects at once.
 type Objects interface {
-	// Name returns the name of the object that gives the access of a binding. The name never changes its meaning.
-	Name(ctx context.Context, b jit.Binding) (string, error)
+	// Name returns the name of the object that gives the access. The name never changes its meaning. held is the object
+	// that the grant claims already, empty if none: an account made anew under the principal's name is another one.
+	Name(ctx context.Context, a jit.Access, held string) (string, error)
 
-	// List returns which of the named objects exist. It may lag behind writes.
+	// List returns which of the named objects exist. It may lag behind writes, by [Scope].Lag.
 	List(ctx context.Context, names []string) (map[string]bool, error)
 
 	// Skew returns an error if the platform's clock, as List found it, disagrees with ours.
@@ -70,6 +71,7 @@ type application struct {
 	mu     sync.Mutex
 	there  map[string]presence
 	failed map[string]error // the latest writes that failed
+	gone   map[string]bool  // the removed objects that a later list lacks
 }
 
 // Apply carries out changes on one scope and returns one error for each. It records the claims first, then brings the
@@ -83,12 +85,9 @@ func Apply(ctx context.Context, s Scope, o Objects, changes []jit.Change) []erro
 		scope: s, objects: o, changes: changes, names: make([]string, len(changes)), errs: make([]error, len(changes)),
 	}
 	for i, c := range changes {
-		if a.names[i], a.errs[i] = a.accept(ctx, c); a.errs[i] == nil {
+		if a.errs[i] = a.accept(ctx, c.Access.Marker); a.errs[i] == nil {
 			a.todo = append(a.todo, i)
 		}
-	}
-	if len(a.todo) == 0 {
-		return a.errs
 	}
 	if err := a.record(ctx); err != nil {
 		for _, i := range a.todo {
@@ -96,7 +95,9 @@ func Apply(ctx context.Context, s Scope, o Objects, changes []jit.Change) []erro
 		}
 		return a.errs
 	}
-	a.converge(ctx)
+	if len(a.todo) > 0 {
+		a.converge(ctx)
+	}
 	for _, i := range a.todo {
 		if a.errs[i] == nil {
 			a.errs[i] = a.failure(i)
@@ -105,35 +106,52 @@ func Apply(ctx context.Context, s Scope, o Objects, changes []jit.Change) []erro
 	return a.errs
 }
 
-// accept refuses a change that can never be made, and names the object of an ensure.
-func (a *application) accept(ctx context.Context, c jit.Change) (string, error) {
-	m := c.Access.Marker
+// accept refuses the changes of a grant that has its access elsewhere.
+func (a *application) accept(ctx context.Context, m jit.Marker) error {
 	places, err := a.scope.Ledger.Places(ctx, m.Owner, m.ID)
-	switch {
-	case err != nil:
-		return "", unavailable(err)
-	case len(places) > 0 && !slices.Contains(places, a.scope.Place):
-		return "", &jit.Error{
+	if err == nil && len(places) > 0 && !slices.Contains(places, a.scope.Place) {
+		return &jit.Error{
 			Problem: fmt.Sprintf("the access was given on %s, and the target is %s", strings.Join(places, ", "),
 				a.scope.Place),
 			Hint: "point the target there again until the grant has ended",
 		}
-	case c.Op == jit.Remove:
-		return "", nil
 	}
-	return a.objects.Name(ctx, c.Access.Binding)
+	return unavailable(err)
+}
+
+// name names the objects of the ensures. Those that can never be made are done.
+func (a *application) name(ctx context.Context, claims []jit.Claim) {
+	a.todo = slices.DeleteFunc(a.todo, func(i int) bool {
+		c := a.changes[i]
+		if c.Op == jit.Ensure {
+			a.names[i], a.errs[i] = a.objects.Name(ctx, c.Access, held(claims, c.Access.Marker))
+		}
+		return a.errs[i] != nil
+	})
+}
+
+// held returns the object that a grant claims, empty if none.
+func held(claims []jit.Claim, m jit.Marker) string {
+	i := slices.IndexFunc(claims, func(c jit.Claim) bool { return !c.Ending && c.Marker.Key() == m.Key() })
+	if i < 0 {
+		return ""
+	}
+	return claims[i].Object
 }
 
 // record writes the claims of all changes. The objects are listed between the read of the claims and their write, so
 // an object that exists without a claim was there before.
 func (a *application) record(ctx context.Context) error {
-	for try := 0; ; try++ {
+	for try := 0; len(a.todo) > 0; try++ {
 		for _, i := range a.todo {
 			a.errs[i] = nil // else a change that the previous try refused would not be listed
 		}
 		set, err := a.scope.Read(ctx)
 		if err != nil {
 			return err
+		}
+		if try == 0 {
+			a.name(ctx, set.Claims)
 		}
 		there, err := a.objects.List(ctx, a.concerned(set.Claims))
 		if err != nil {
@@ -156,12 +174,13 @@ func (a *application) record(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // prepare drafts the claims. With a reason against it, no access begins.
 func (a *application) prepare(set jit.ClaimSet, there map[string]bool, against error) {
 	a.draft, a.fresh = NewDraft(set), map[claimKey]bool{}
-	a.there, a.failed = map[string]presence{}, map[string]error{}
+	a.there, a.failed, a.gone = map[string]presence{}, map[string]error{}, map[string]bool{}
 	for name, is := range there {
 		if is {
 			a.there[name] = listed
@@ -205,6 +224,7 @@ func (a *application) converge(ctx context.Context) {
 	for try := 0; ; try++ {
 		a.write(ctx)
 		failpoint.Hit(a.scope.Kind + ".after-write")
+		a.confirm(ctx)
 		void, err := a.void(), a.unrecorded
 		if len(void) == 0 {
 			return
@@ -278,30 +298,11 @@ func (a *application) each(ctx context.Context, names []string, write func(conte
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			if a.failed[name] = err; known {
-				a.there[name] = is
+				a.there[name], a.gone[name] = is, false
 			}
 		})
 	}
 	writes.Wait()
-}
-
-// outcome returns what a write has made of an object, unless that is unknown. A refusal may concern what was done
-// before, so the list decides.
-func (a *application) outcome(ctx context.Context, name string, done presence, err error) (is presence,
-	known bool, _ error) {
-	if !refused(err) {
-		return done, err == nil, err
-	}
-	there, e := a.objects.List(ctx, []string{name})
-	switch {
-	case e != nil:
-		return absent, false, err
-	case there[name] == (done == added):
-		return done, true, nil
-	case there[name]:
-		return listed, true, err
-	}
-	return absent, true, err
 }
 
 // failure returns what came of the latest writes for a change.

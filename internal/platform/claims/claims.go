@@ -2,9 +2,9 @@
 // group. The ledger remembers which grant claims which object; grants of the same access share one object.
 //
 // A writer reads the claims and then the objects. It records what it claims and gives up before it changes an object,
-// and drops what it gave up after the removal is confirmed. Each record names the version of the claims that was read:
-// when two writers race, the slower one fails with [jit.ErrStale] and starts over. A crash at any point leaves a claim
-// behind, so a later call finds the object and ends it.
+// and drops what it gave up once a list shows that it is gone. Each record names the version of the claims that was
+// read: when two writers race, the slower one fails with [jit.ErrStale] and starts over. A crash at any point leaves a
+// claim behind, so a later call finds the object and ends it.
 //
 // An object that was there before its first claim ([jit.Claim].Prior) is somebody else's and is never removed.
 //
@@ -36,6 +36,8 @@ type Scope struct {
 	Place  string // the platform's own name of the target, as in [jit.Claims]
 	Name   string
 	Ledger jit.Claims // nil without a ledger
+	// Lag is how long after a write the list of objects may still show them as they were before.
+	Lag time.Duration
 }
 
 // Read returns the claims on the scope.

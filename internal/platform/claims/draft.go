@@ -49,6 +49,13 @@ func (d *Draft) Ensure(a jit.Access, object string, there bool) {
 	}
 }
 
+// Has reports whether a grant claims an object that it has not given up.
+func (d *Draft) Has(m jit.Marker, object string) bool {
+	return slices.ContainsFunc(d.Claims, func(c jit.Claim) bool {
+		return c.Marker.Key() == m.Key() && c.Object == object && !c.Ending
+	})
+}
+
 // Remove makes a grant give up every object.
 func (d *Draft) Remove(m jit.Marker) { d.giveUp(m, "") }
 

@@ -50,11 +50,11 @@ func (w *world) scope() Scope {
 }
 
 // Name is the principal.
-func (w *world) Name(_ context.Context, b jit.Binding) (string, error) {
-	if b.Principal == "nobody" {
+func (w *world) Name(_ context.Context, a jit.Access, _ string) (string, error) {
+	if a.Binding.Principal == "nobody" {
 		return "", jit.Invalid("principal", "name somebody", "there is nobody")
 	}
-	return b.Principal, nil
+	return a.Binding.Principal, nil
 }
 
 // List lists the members.

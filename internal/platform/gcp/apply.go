@@ -19,9 +19,12 @@ const (
 	// blindSplits is how many writes in a row may be refused by a message that names none of the changes. After that
 	// the changes are not to blame.
 	blindSplits = 24
-	// firstPause is the longest pause after the first lost race; it doubles up to maxPause.
+	// firstPause is the longest pause after the first lost race, if the attempt took no longer. Otherwise it is as long
+	// as the attempt. It doubles up to pauses times that, at most maxPause. Writers that pause for less than an attempt
+	// takes would meet again each time.
 	firstPause = 20 * time.Millisecond
-	maxPause   = 200 * time.Millisecond
+	pauses     = 8
+	maxPause   = 10 * time.Second
 	// fresh is how long the answer to our last read or write may stand for a read before the next write.
 	fresh = 5 * time.Second
 )
@@ -104,6 +107,8 @@ type application struct {
 	unrecorded error
 	// unsure: a write got no answer.
 	unsure bool
+	// stripped is the error of a write whose conditions were dropped. What it granted is taken back.
+	stripped error
 }
 
 // accept brings the changes into their canonical form, and returns those that can be made.
@@ -142,10 +147,17 @@ func (a *application) fail(todo []int, err error) {
 	}
 }
 
+// attempt is one of several attempts to make changes, counted from 0.
+type attempt struct {
+	n     int
+	began time.Time
+}
+
 // run makes changes with as many reads and writes as it takes. Each attempt begins with what was read last, or with a
 // read.
 func (a *application) run(ctx context.Context, todo []int, current reading) {
-	for attempt := 0; len(todo) > 0; attempt++ {
+	for try := (attempt{}); len(todo) > 0; try.n++ {
+		try.began = time.Now()
 		var err error
 		if current, err = a.refresh(ctx, todo, current); err != nil {
 			a.unread(ctx, todo, current, err)
@@ -156,27 +168,37 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			err = a.record(ctx, d)
 		}
 		switch {
-		case errors.Is(err, jit.ErrStale) && attempt < attempts:
-			if !a.pause(ctx, attempt, made) {
+		case errors.Is(err, jit.ErrStale) && try.n < attempts:
+			if !a.pause(ctx, try, made) {
 				return
 			}
 		case err != nil:
 			a.unrecorded = err
 			continue
-		case !d.changed && !current.cached:
+		case !d.changed && !current.cached && !a.doubtful(made):
 			a.conclude(ctx, d, made)
 			return
-		case d.changed:
-			if err = a.write(ctx, d); err == nil {
+		case d.changed || !current.cached:
+			if err = a.write(ctx, d, made, current); err == nil {
 				a.conclude(ctx, d, made)
 				return
 			}
-			if !a.startOver(ctx, d, made, current, attempt, err) {
+			if !a.startOver(ctx, d, made, current, try, err) {
 				return
 			}
 		}
 		current = reading{}
 	}
+}
+
+// doubtful reports whether changes that alter nothing remove a live grant. The read may be too old to show its binding.
+// If the policy can be written back under its etag, it is not.
+func (a *application) doubtful(made []int) bool {
+	return slices.ContainsFunc(made, func(i int) bool {
+		c := a.changes[i]
+		end := c.Access.Marker.Window.End
+		return c.Op == jit.Remove && c.Held && (end.IsZero() || a.platform.now().Before(end))
+	})
 }
 
 // refresh reads the policy, unless what was read last is enough for the changes.
@@ -194,12 +216,15 @@ func (a *application) record(ctx context.Context, d *draft) error {
 	return err
 }
 
-// write writes the policy of a draft.
-func (a *application) write(ctx context.Context, d *draft) error {
+// write writes the policy of a draft. What was written without its condition is taken back.
+func (a *application) write(ctx context.Context, d *draft, made []int, was reading) error {
 	answer, err := a.client.setPolicy(ctx, a.at, &d.policy)
 	if err != nil {
 		a.platform.keep(a.at, nil)
 		a.unsure = a.unsure || unsure(err)
+		if errors.Is(err, errStripped) {
+			a.takeBack(ctx, made, was, answer, err)
+		}
 		return err
 	}
 	a.platform.keep(a.at, &answer)
@@ -212,12 +237,14 @@ func (a *application) write(ctx context.Context, d *draft) error {
 
 // startOver reports whether to try again after a write has failed. If not, the changes have their errors, or were split
 // and made in parts.
-func (a *application) startOver(ctx context.Context, d *draft, made []int, was reading, attempt int, err error) bool {
+func (a *application) startOver(ctx context.Context, d *draft, made []int, was reading, try attempt, err error) bool {
 	some := a.ofOneRole(made)
 	switch {
-	case ctx.Err() == nil && (conflict(err) && attempt < attempts || unsure(err) && attempt < unanswered):
-		return a.pause(ctx, attempt, made)
-	case conflict(err):
+	case errors.Is(err, errStripped):
+		// It was taken back.
+	case ctx.Err() == nil && (conflict(err) && try.n < attempts || unsure(err) && try.n < unanswered):
+		return a.pause(ctx, try, made)
+	case conflict(err) && ctx.Err() == nil:
 		a.fail(made, a.crowded(err))
 	case forbidden(err) && len(d.tidied) > 0:
 		a.untidied = true // the target's identity may not be allowed to touch the role of what is over
@@ -246,9 +273,10 @@ func (a *application) blame(ctx context.Context, made []int, was reading, err er
 	a.disclaim(ctx, made, was, err)
 }
 
-// pause waits for another writer. If the context ends, the changes fail.
-func (a *application) pause(ctx context.Context, attempt int, made []int) bool {
-	err := backoff.Wait(ctx, attempt, firstPause, maxPause)
+// pause waits for another writer after an attempt. If the context ends, the changes fail.
+func (a *application) pause(ctx context.Context, try attempt, made []int) bool {
+	first := min(max(firstPause, time.Since(try.began)), maxPause)
+	err := backoff.Wait(ctx, try.n, first, min(pauses*first, maxPause))
 	if err != nil {
 		a.fail(made, fmt.Errorf("wait for another writer of %s: %w", a.at, err))
 	}
@@ -302,6 +330,8 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 		switch c := a.changes[i]; {
 		case c.Op == jit.Ensure && skew != nil:
 			a.errs[i] = skew
+		case a.stripped != nil && a.granted(i):
+			a.errs[i] = a.stripped // it stays as it was
 		case a.claimed(i):
 			a.errs[i] = a.makeClaimed(d, c)
 		default:
@@ -318,7 +348,7 @@ func (a *application) draft(todo []int, current reading) (d *draft, made []int) 
 // spoilt is the error of a policy that the service refuses whatever is changed in it.
 func (a *application) spoilt(err error) error {
 	return problem(err, "remove what is no longer valid from it, such as a principal that was deleted",
-		"Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, oneLine(answerOf(err).Message))
+		"Google Cloud refuses the policy of %s whatever is changed in it: %s", a.at, jit.Said(answerOf(err).Message))
 }
 
 // crowded is the error of a policy that others write all the time.

@@ -9,9 +9,9 @@ import (
 )
 
 // Check accepts a principal as policies write it (user:, group:, serviceAccount:, domain:, principal://,
-// principalSet://); a predefined or custom role, optionally followed by "if <condition>"; and a project, folder,
-// organization or bucket. The service refuses each request after the end, whatever session it belongs to. Basic roles,
-// allUsers and allAuthenticatedUsers take no condition, so the sweeper ends that access.
+// principalSet://); a predefined or custom role, optionally followed by "if <condition>"; and a resource of one of
+// the [kinds]. The service refuses each request after the end, whatever session it belongs to. Some bindings take no
+// condition, so the sweeper ends that access.
 func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 	principal, err := parsePrincipal(b.Principal)
 	if err != nil {
@@ -29,11 +29,11 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 		return b, jit.Traits{}, err
 	}
 	b.Principal, b.Role, b.Scope = principal, r.String(), at.String()
-	if unconditional(principal, r) {
+	if at.unconditional(principal, r) {
 		if r.when != "" {
-			return b, jit.Traits{}, jit.Invalid("role",
-				"leave the condition out, or grant a predefined role to somebody",
-				"%s for %s can carry no condition, so it cannot be narrowed to %q", r.name, principal, r.when)
+			return b, jit.Traits{}, jit.Invalid("role", "leave the condition out, or grant a predefined role to "+
+				"somebody on a resource that takes conditions, such as the project",
+				"%s for %s on %s can carry no condition, so it cannot be narrowed to %q", r.name, principal, at, r.when)
 		}
 		return b, jit.Traits{Enforcement: jit.Sweeper, Remembered: true}, nil
 	}
@@ -49,8 +49,15 @@ const (
 
 var (
 	domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	// Identities of pools (https://cloud.google.com/iam/docs/principal-identifiers).
-	poolForm = regexp.MustCompile(`^principal(Set)?://(iam|goog)[a-z.]*/[^ ]*[^ /]$`)
+	// Identities of pools, and all service accounts of a project, folder or organization
+	// (https://cloud.google.com/iam/docs/principal-identifiers).
+	poolForm = regexp.MustCompile(`^principal(Set)?://iam\.googleapis\.com/[^ ]*[^ /]$|` +
+		`^principalSet://cloudresourcemanager\.googleapis\.com/(projects|folders|organizations)/[0-9]+` +
+		`/type/Service(Account|Agent)$`)
+	// denied begins what only deny policies know.
+	denied = regexp.MustCompile(`^principal(Set)?://(goog/|iam\.googleapis\.com/projects/-/)`)
+	// clusterForm is a Kubernetes service account under the older name of its pool.
+	clusterForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]*\.svc\.id\.goog\[[a-z0-9-]+/[a-z0-9.-]+\]$`)
 )
 
 // parsePrincipal returns the canonical form of a principal. The service ignores case after the kind, except in
@@ -65,6 +72,9 @@ func parsePrincipal(s string) (string, error) {
 	kind, name, _ := strings.Cut(s, ":")
 	switch name = strings.ToLower(name); kind {
 	case "user", "group", "serviceAccount":
+		if kind == "serviceAccount" && clusterForm.MatchString(name) {
+			return kind + ":" + name, nil
+		}
 		if a, err := mail.ParseAddress(name); err != nil || a.Address != name || len(name) > 254 {
 			return wrongPrincipal(principalHint, "%q is not the address of a %s", name, kind)
 		}
@@ -82,6 +92,10 @@ func parsePrincipal(s string) (string, error) {
 func parseExactPrincipal(kind, s string) (string, error) {
 	switch kind {
 	case "principal", "principalSet":
+		if denied.MatchString(s) {
+			return wrongPrincipal(`write for example "user:alice@example.com", "group:oncall@example.com" or `+
+				`"serviceAccount:…"`, "only deny policies know %q", s)
+		}
 		if !poolForm.MatchString(s) {
 			return wrongPrincipal(poolHint, "%q is not the identity of a pool", s)
 		}

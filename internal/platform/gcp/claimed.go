@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/claims"
 )
 
-// Bindings of basic roles, and of allUsers and allAuthenticatedUsers, take no condition. Such access has neither an end
+// Some bindings take no condition: see [resource.unconditional]. Such access has neither an end
 // nor a marker: the principal is a member of the role's unconditional binding, beside others. Package claims keeps
 // track of it. The etag makes the protocol exact: the claims are read before the policy and written before it is
 // written, so a removal and a new claim of the same access cannot both succeed.
@@ -20,10 +21,6 @@ import (
 const place = kind
 
 var everybody = map[string]bool{"allUsers": true, "allAuthenticatedUsers": true}
-
-// unconditional reports whether a binding can carry no condition
-// (https://cloud.google.com/iam/docs/conditions-overview).
-func unconditional(principal string, r role) bool { return basicRoles[r.name] || everybody[principal] }
 
 // objectOf names the access of a binding.
 func objectOf(b jit.Binding) string { return b.Role + " " + b.Principal }
@@ -53,10 +50,22 @@ func (p *policy) gives(role, principal string) bool {
 	return p.has(role, func(m string) bool { return sameMember(m, principal) })
 }
 
+// gaveDeleted reports whether the policy gives a role without a condition to a deleted account that had this name.
+func (p *policy) gaveDeleted(role, principal string) bool {
+	return p.has(role, func(m string) bool {
+		return strings.HasPrefix(m, deletedPrefix) && sameMember(undeleted(m), principal)
+	})
+}
+
 // observe adds to a snapshot what the claims say of the policy.
 func (p *policy) observe(s *jit.Snapshot, before, after []jit.Claim) {
 	ours, standing := claims.Observe(before, after, func(c jit.Claim) bool { return p.gives(c.Role, c.Principal) })
 	s.Ours = append(s.Ours, ours...)
+	for _, c := range after {
+		if !p.gives(c.Role, c.Principal) && p.gaveDeleted(c.Role, c.Principal) {
+			s.Ours = append(s.Ours, jit.Observed{Marker: c.Marker, Principal: c.Principal, Role: c.Role, Gone: true})
+		}
+	}
 	s.Standing = slices.DeleteFunc(s.Standing, func(is jit.Standing) bool {
 		return !standing(objectOf(jit.Binding{Principal: is.Principal, Role: is.Role}))
 	})
@@ -66,6 +75,9 @@ func (p *policy) observe(s *jit.Snapshot, before, after []jit.Claim) {
 func (d *draft) claim(a jit.Access) error {
 	b, object := a.Binding, objectOf(a.Binding)
 	there := d.gives(b.Role, b.Principal)
+	if !there && d.gaveDeleted(b.Role, b.Principal) && d.claims.Has(a.Marker, object) {
+		return anotherAccount(a)
+	}
 	if !there {
 		before := d.bindings
 		if err := d.checkLimits(d.join(b.Role, b.Principal)); err != nil {
@@ -95,7 +107,7 @@ func (d *draft) release() {
 func (d *draft) join(role, member string) binding {
 	d.bindings = slices.Clone(d.bindings)
 	i := slices.IndexFunc(d.bindings, func(b binding) bool { return b.Role == role && b.Condition == nil })
-	if i < 0 {
+	if i < 0 || d.dataset {
 		i, d.bindings = len(d.bindings), append(d.bindings, binding{Role: role})
 	}
 	d.bindings[i] = d.bindings[i].having(append(slices.Clone(d.bindings[i].Members), member))
@@ -124,7 +136,7 @@ func (d *draft) leave(role, principal string) {
 // claimed reports whether the access of a change has, or may have, a claim: a removal need not name the access.
 func (a *application) claimed(i int) bool {
 	r := a.roles[i]
-	return r.name == "" || unconditional(a.changes[i].Access.Binding.Principal, r)
+	return r.name == "" || a.at.unconditional(a.changes[i].Access.Binding.Principal, r)
 }
 
 // makeClaimed makes a change of access that has, or may have, a claim.

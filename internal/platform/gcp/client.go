@@ -53,6 +53,7 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 		}
 		base = &oneHost{u, base}
 	}
+	base = jit.GuardAnswers(base)
 	authorized, err := p.cfg.authorize(base)
 	if err != nil {
 		return nil, err
@@ -66,13 +67,15 @@ func (c Config) authorize(base http.RoundTripper) (http.RoundTripper, error) {
 	if c.anonymous() {
 		return base, nil
 	}
-	source, err := c.tokens()
+	source, file, err := c.tokens()
 	if err != nil {
 		return nil, err
 	}
+	paid := &payer{quotaProject(file), base}
 	if c.ImpersonateServiceAccount != "" {
-		own := &http.Client{Transport: &oauth2.Transport{Source: tokenSource{source, ""}, Base: base},
+		own := &http.Client{Transport: &oauth2.Transport{Source: tokenSource{source, ""}, Base: paid},
 			Timeout: callTimeout}
+		paid = &payer{quotaProject(nil), base} // the account that is impersonated has a project of its own
 		source, err = impersonate.CredentialsTokenSource(context.Background(),
 			impersonate.CredentialsConfig{TargetPrincipal: c.ImpersonateServiceAccount,
 				Scopes: []string{oauthScope}}, option.WithHTTPClient(own))
@@ -80,36 +83,37 @@ func (c Config) authorize(base http.RoundTripper) (http.RoundTripper, error) {
 			return nil, fmt.Errorf("impersonate %s: %w", c.ImpersonateServiceAccount, err)
 		}
 	}
-	return &oauth2.Transport{Source: tokenSource{source, c.ImpersonateServiceAccount}, Base: base}, nil
+	return &oauth2.Transport{Source: tokenSource{source, c.ImpersonateServiceAccount}, Base: paid}, nil
 }
 
-// tokens returns the token source of the credentials themselves.
-func (c Config) tokens() (oauth2.TokenSource, error) {
+// tokens returns the token source of the credentials themselves, and their file, if they have one.
+func (c Config) tokens() (source oauth2.TokenSource, file []byte, err error) {
 	// The source renews tokens with this context, so it must not end.
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Timeout: callTimeout})
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{
+		Transport: jit.GuardAnswers(http.DefaultTransport), Timeout: callTimeout})
 	switch {
 	case c.AccessToken != "":
-		return oauth2.StaticTokenSource(&oauth2.Token{AccessToken: c.AccessToken}), nil
+		return oauth2.StaticTokenSource(&oauth2.Token{AccessToken: c.AccessToken}), nil, nil
 	case c.Credentials != "":
 		text, kind, err := c.readCredentials()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		found, err := google.CredentialsFromJSONWithType(ctx, text, kind, oauthScope)
 		if err != nil {
-			return nil, about("credentials", problem(nil,
+			return nil, nil, about("credentials", problem(nil,
 				"make a new key, or write the workload identity configuration anew",
-				"the file %q cannot be used: %s", c.Credentials, oneLine(err.Error())))
+				"the file %q cannot be used: %s", c.Credentials, jit.Said(err.Error())))
 		}
-		return found.TokenSource, nil
+		return found.TokenSource, found.JSON, nil
 	}
 	found, err := google.FindDefaultCredentials(ctx, oauthScope)
 	if err != nil {
-		return nil, problem(err, "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to "+
+		return nil, nil, problem(err, "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to "+
 			"the path of a credentials file, or write credentials or access_token into the target",
-			"there are no credentials for Google Cloud: %s", oneLine(err.Error()))
+			"there are no credentials for Google Cloud: %s", jit.Said(err.Error()))
 	}
-	return found.TokenSource, nil
+	return found.TokenSource, found.JSON, nil
 }
 
 // oneHost sends every request to one host.
@@ -160,12 +164,13 @@ type reading struct {
 // then.
 func (c *client) getPolicy(ctx context.Context, at resource) (reading, error) {
 	doing := "read the policy of " + at.String()
-	method := http.MethodPost
-	body := json.RawMessage(fmt.Sprintf(`{"options":{"requestedPolicyVersion":%d}}`, policyVersion))
-	if at.kind == buckets {
-		method, body = http.MethodGet, nil
+	address, body := at.policyURL("getIamPolicy"), json.RawMessage(nil)
+	if at.kind.ask == "" {
+		body = json.RawMessage(fmt.Sprintf(`{"options":{"requestedPolicyVersion":%d}}`, policyVersion))
+	} else {
+		address += fmt.Sprintf("?%s=%d", at.kind.ask, policyVersion)
 	}
-	r, err := c.call(ctx, method, at.policyURL("getIamPolicy"), body)
+	r, err := c.call(ctx, at, at.kind.get, address, body, "")
 	return r, explain(ctx, doing, at, "getIamPolicy", err)
 }
 
@@ -175,12 +180,19 @@ func (c *client) setPolicy(ctx context.Context, at resource, p *policy) (reading
 	if err != nil {
 		return reading{}, err
 	}
-	method := http.MethodPut
-	if at.kind != buckets {
+	address, etag := at.policyURL("setIamPolicy"), ""
+	switch {
+	case p.dataset:
+		address += fmt.Sprintf("?%s=%d", at.kind.ask, policyVersion)
+		err = json.Unmarshal(p.fields["etag"], &etag)
+	case at.kind.set == post:
 		// The default mask leaves the audit configuration alone. It is sent back as it was read all the same.
-		method, body = http.MethodPost, json.RawMessage(`{"policy":`+string(bytes.TrimSpace(body))+`}`)
+		body = json.RawMessage(`{"policy":` + string(bytes.TrimSpace(body)) + `}`)
 	}
-	answer, err := c.call(ctx, method, at.policyURL("setIamPolicy"), body)
+	if err != nil {
+		return reading{}, fmt.Errorf("write the policy: %w", err)
+	}
+	answer, err := c.call(ctx, at, at.kind.set, address, body, etag)
 	if err != nil {
 		return answer, err
 	}
@@ -190,14 +202,19 @@ func (c *client) setPolicy(ctx context.Context, at resource, p *policy) (reading
 	return answer, nil
 }
 
-// call makes one request that is answered with a policy.
-func (c *client) call(ctx context.Context, method, address string, body json.RawMessage) (reading, error) {
+// call makes one request that is answered with a policy. A write with an etag fails if it is not the present one.
+func (c *client) call(
+	ctx context.Context, on resource, method, address string, body json.RawMessage, etag string,
+) (reading, error) {
 	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return reading{}, err
 	}
 	r.Header.Set("User-Agent", userAgent)
 	r.Header.Set("Content-Type", "application/json")
+	if etag != "" {
+		r.Header.Set("If-Match", etag)
+	}
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return reading{}, err
@@ -211,6 +228,10 @@ func (c *client) call(ctx context.Context, method, address string, body json.Raw
 	if err := googleapi.CheckResponseWithBody(answer, text); err != nil {
 		return at, err
 	}
-	at.policy, err = decodePolicy(text)
+	if on.kind == datasetKind {
+		at.policy, err = decodeDataset(text, on)
+	} else {
+		at.policy, err = decodePolicy(text)
+	}
 	return at, err
 }

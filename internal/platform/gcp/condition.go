@@ -44,26 +44,33 @@ var expressionForm = regexp.MustCompile(`^(?:request\.time >= timestamp\("([^"]*
 
 // parseExpression reads only what [limits.expression] wrote. The end of anything else is unknown.
 func parseExpression(s string) (limits, bool) {
+	l, ok := readLimits(s)
+	return l, ok && l.closed()
+}
+
+// readLimits is parseExpression, but takes the user's condition as it is. Parsing that costs most: first see whether
+// the answer depends on it.
+func readLimits(s string) (l limits, ok bool) {
 	m := expressionForm.FindStringSubmatch(s)
 	if m == nil {
 		return limits{}, false
 	}
-	var l limits
-	var err error
-	if l.end, err = time.Parse(time.RFC3339, m[2]); err != nil {
-		return limits{}, false
-	}
+	var begins, ends error
 	if m[1] != "" {
-		if l.start, err = time.Parse(time.RFC3339, m[1]); err != nil {
-			return limits{}, false
-		}
+		l.start, begins = time.Parse(time.RFC3339, m[1])
 	}
-	if l.when = m[3]; l.when != "" {
-		if _, err := countOperators(l.when); err != nil {
-			return limits{}, false // such as "a) || (b", which breaks out of the parentheses
-		}
+	l.end, ends = time.Parse(time.RFC3339, m[2])
+	l.when = m[3]
+	return l, begins == nil && ends == nil && l.expression() == s
+}
+
+// closed reports whether the user's condition stays within its parentheses, unlike "a) || (b".
+func (l limits) closed() bool {
+	if l.when == "" {
+		return true
 	}
-	return l, l.expression() == s
+	_, err := countOperators(l.when)
+	return err == nil
 }
 
 // A condition holds the marker of a grant twice: title and description hold owner and id, and the description the
@@ -91,14 +98,17 @@ func markerOf(c *condition) (m jit.Marker, ok bool) {
 	if m, ok := jit.ParseMarker(c.Description); ok {
 		return m, true
 	}
-	window := jit.Window{Start: time.Unix(0, 0), End: time.Unix(0, 0)}
-	if l, ok := parseExpression(c.Expression); ok {
-		window.End = l.end
-	}
 	// Writing a marker with the title's owner and id, and reading it back, checks them.
 	owner, id, _ := strings.Cut(strings.TrimPrefix(c.Title, titlePrefix), ":")
+	window := jit.Window{Start: time.Unix(0, 0), End: time.Unix(0, 0)}
 	m, ok = jit.ParseMarker(jit.Marker{Owner: owner, ID: jit.ID(id), Window: window}.String())
-	return m, ok && titleOf(m) == c.Title
+	if !ok || titleOf(m) != c.Title {
+		return jit.Marker{}, false
+	}
+	if l, ok := parseExpression(c.Expression); ok {
+		m.Window.End = l.end
+	}
+	return m, true
 }
 
 // damageOf describes how one of our bindings, read at now, differs from what we wrote, apart from its end.

@@ -27,7 +27,7 @@ type Config struct {
 	// credentials file. On loopback without credentials, requests carry none.
 	Endpoint string `tfsdk:"endpoint" json:"endpoint"`
 	// Scopes are searched for the grants of a lost ledger. "projects/<id>/buckets" stands for all buckets of a project.
-	// Empty means all projects, folders and organizations that the credentials can see, and no buckets.
+	// Empty means all projects, folders and organizations that the credentials can see, and no other resources.
 	Scopes []string `tfsdk:"scopes" json:"scopes"`
 }
 
@@ -83,17 +83,23 @@ func (c Config) checkCredentials() (string, error) {
 
 // checkScope returns the canonical form of a scope to search.
 func checkScope(attribute, s string) (string, error) {
-	project, all := strings.CutSuffix(s, bucketsOf)
-	at, err := parseScope(project)
-	if err != nil || all && at.kind != projects {
+	if project, ok := projectOfBuckets(s); ok {
+		return project.String() + bucketsOf, nil
+	}
+	at, err := parseScope(s)
+	if err != nil {
 		return "", jit.Invalid(attribute,
 			`write scopes as grants do, or "projects/<id>/buckets" for all buckets of a project`,
 			"%q is not a scope", s)
 	}
-	if all {
-		return at.String() + bucketsOf, nil
-	}
 	return at.String(), nil
+}
+
+// projectOfBuckets returns the project if a configured scope stands for the buckets of one.
+func projectOfBuckets(scope string) (resource, bool) {
+	name, all := strings.CutSuffix(scope, bucketsOf)
+	at, err := parseScope(name)
+	return at, all && err == nil && at.kind == projectKind
 }
 
 func (c Config) checkEndpoint() error {

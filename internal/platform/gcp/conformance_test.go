@@ -1,9 +1,11 @@
 package gcp
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/platform/platformtest"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/gcptest"
@@ -35,7 +37,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// The conformance suite on a policy with so many bindings that grants share them.
+// The conformance suite on a policy with so many bindings that grants share them. The writers of one process share a
+// queue, as in the program.
 func TestConformanceOfSharedBindings(t *testing.T) {
 	t.Parallel()
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
@@ -49,8 +52,19 @@ func TestConformanceOfSharedBindings(t *testing.T) {
 			narrowed,
 			sqlRole,
 		}, 59*time.Second
+		target.Open = func(t *testing.T) jit.Platform { return batch.Share(open(t, s, Config{}), 0, time.Now) }
 		return target
 	}})
+}
+
+// permission is the permission to read or write the policy of a scope.
+func permission(t testing.TB, scope, verb string) string {
+	t.Helper()
+	at, err := parseScope(scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.permission(verb)
 }
 
 // target describes one scope of the world for the suite.
@@ -101,8 +115,8 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 		Aliases: []platformtest.Alias{
 			{Written: written("user:Alice@Example.com", sqlRole, scope), Canonical: written(alice, sqlRole, scope)},
 			{
-				Written:   written(alice, "  "+sqlRole+"   if   true ", scope),
-				Canonical: written(alice, sqlRole+" if true", scope),
+				Written:   written(alice, "  "+sqlRole+"   if   true ", folder),
+				Canonical: written(alice, sqlRole+" if true", folder),
 			},
 			{Written: written(alice, sqlRole, "gs://reports"), Canonical: written(alice, sqlRole, bucket)},
 		},
@@ -157,9 +171,27 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 		Break: func(t *testing.T) (repair func()) {
 			s.Deny("resourcemanager.projects.setIamPolicy", "resourcemanager.folders.setIamPolicy",
 				"resourcemanager.organizations.setIamPolicy",
-				"storage.buckets.setIamPolicy",
+				"storage.buckets.setIamPolicy", permission(t, scope, "setIamPolicy"),
 			)
 			return func() { s.Deny() }
 		},
 	}
+}
+
+// The conformance suite on a service that carries every third write out and loses its answer, and whose reads are old.
+func TestConformanceWithLostAnswersAndOldReads(t *testing.T) {
+	t.Parallel()
+	const lag = 50 * time.Millisecond
+	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+		s := newWorld(t)
+		s.SetLag(lag)
+		var writes atomic.Int64
+		s.Inject(func(r gcptest.Request) gcptest.Fault {
+			return gcptest.Fault{Lost: r.Write() && writes.Add(1)%3 == 0, After: true}
+		})
+		target := target(s, project, Config{})
+		target.Principals, target.Roles, target.Lag = []string{alice, deploy}, []string{sqlRole, viewer}, lag
+		target.Calls, target.Break = nil, nil // they take the place of the faults
+		return target
+	}})
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/api/cloudresourcemanager/v3"
@@ -77,7 +80,7 @@ func TestTenOutsiders(t *testing.T) {
 	for i := range grants {
 		s.AddAccounts(fmt.Sprintf("user:guest%d@example.com", i))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var others, all sync.WaitGroup
 	enough := make(chan struct{})
@@ -142,6 +145,82 @@ func TestTenOutsiders(t *testing.T) {
 		if !slices.ContainsFunc(after.Bindings, func(b gcptest.Binding) bool { return reflect.DeepEqual(b, want) }) {
 			t.Errorf("the binding %+v is not as it was", want)
 		}
+	}
+}
+
+// A writer that loses a race pauses for as long as an attempt takes, and longer with each loss. With shorter pauses, the
+// writers of a slow policy would meet again each time, and one of them could lose every race.
+func TestThePauseGrowsWithTheAttempt(t *testing.T) {
+	for _, c := range []struct {
+		took        time.Duration
+		n           int
+		least, most time.Duration
+	}{
+		{0, 0, firstPause / 2, firstPause}, {0, 9, 4 * firstPause, 8 * firstPause},
+		{time.Second, 0, time.Second / 2, time.Second}, {time.Second, 9, 4 * time.Second, 8 * time.Second},
+		{time.Hour, 9, maxPause / 2, maxPause},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var longest time.Duration
+			for range 100 {
+				before := time.Now()
+				try := attempt{c.n, before.Add(-c.took)}
+				if !(&application{}).pause(t.Context(), try, nil) {
+					t.Fatal("the pause was cut short")
+				}
+				longest = max(longest, time.Since(before))
+			}
+			if longest < c.least || longest > c.most {
+				t.Errorf("after %d attempts that took %s the longest of 100 pauses is %s, want %s to %s", c.n+1, c.took,
+					longest, c.least, c.most)
+			}
+		})
+	}
+}
+
+// To read a policy and draft a write costs little for each binding, although conditions are CEL: most are not parsed.
+func TestAPolicyIsCheapToWrite(t *testing.T) {
+	const bindings, most = 100, 100 // allocations for each binding; one condition parsed takes several hundred
+	var all []binding
+	for i := range bindings {
+		a := access(project, alice, narrowed, fmt.Sprint(i))
+		r, err := parseRole(narrowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, newShared(a, r))
+	}
+	text, err := marshal(map[string]any{"etag": "x", "bindings": all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reading{clock: clock{jit.Clock{Local: time.Now()}}}
+	got := testing.AllocsPerRun(5, func() {
+		if r.policy, err = decodePolicy(text); err != nil {
+			t.Fatal(err)
+		}
+		d := newDraft(r, ensured(access(project, bob, sqlRole, "x")))
+		if _, err := d.encode(); err != nil || len(d.bindings) != bindings {
+			t.Fatal(len(d.bindings), err)
+		}
+	})
+	if got > bindings*most {
+		t.Errorf("%d bindings take %.0f allocations, want at most %d", bindings, got, bindings*most)
+	}
+}
+
+// A writer whose time is up says so, and not that others wrote in each of its attempts.
+func TestTheEndOfPatienceIsNoCrowd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &application{
+		platform: open(t, newWorld(t), Config{}), at: resource{projectKind, project},
+		changes: ensured(access(project, alice, sqlRole, "x")), errs: make([]error, 1), roles: make([]role, 1),
+	}
+	conflicts := &googleapi.Error{Code: http.StatusConflict}
+	cancel()
+	if a.startOver(ctx, &draft{}, []int{0}, reading{}, attempt{}, conflicts) ||
+		!errors.Is(a.errs[0], context.Canceled) || strings.Contains(a.errs[0].Error(), "100 attempts") {
+		t.Errorf("the error is %v", a.errs[0])
 	}
 }
 

@@ -51,8 +51,8 @@ func (d *draft) tidy(b binding) {
 // over reports whether one of our bindings gives no access any more: it has ended for each of its grants, or all its
 // members were deleted.
 func (b binding) over(now time.Time) bool {
-	l, ok := parseExpression(b.Condition.Expression)
-	ended := ok && !now.Before(l.end) &&
+	l, ok := readLimits(b.Condition.Expression)
+	ended := ok && !now.Before(l.end) && l.closed() &&
 		(!b.shared() || !slices.ContainsFunc(b.marks, func(m mark) bool { return !m.Window.Over(now) }))
 	return ended || b.ofDeleted()
 }
@@ -61,6 +61,9 @@ func (b binding) over(now time.Time) bool {
 func (d *draft) make(c jit.Change, r role) error {
 	of, kept := c.Access.Marker.Key(), -1
 	if c.Op == jit.Ensure {
+		if slices.ContainsFunc(d.bindings, func(b binding) bool { k := b.markOf(of); return k >= 0 && b.gone(k) }) {
+			return anotherAccount(c.Access)
+		}
 		kept = d.rightBinding(c.Access, r)
 	}
 	before, changed := d.bindings, d.changed
@@ -92,7 +95,7 @@ func (d *draft) rightBinding(a jit.Access, r role) int {
 // place adds a grant that has no binding, and returns the binding that it gets.
 func (d *draft) place(a jit.Access, r role) binding {
 	made := newBinding(a, r, d.clock.Local)
-	if d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.Local) {
+	if !d.dataset && d.load().conditional >= shareFrom && shareable(a.Marker, d.clock.Local) {
 		if i := slices.IndexFunc(d.bindings, func(b binding) bool { return b.takes(a, r) }); i >= 0 {
 			d.bindings = slices.Clone(d.bindings) // the caller may roll back
 			d.bindings[i] = d.bindings[i].with(a)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/api/googleapi"
 	"sigs.k8s.io/yaml"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -158,6 +159,51 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// Requests name the project whose quota they use: that of the environment, else that of the credentials file. An account
+// that is impersonated uses the environment's only.
+func TestQuotaProject(t *testing.T) {
+	const account = "jit@test.iam.gserviceaccount.com"
+	read := func(s *gcptest.Server, cfg Config) error {
+		_, err := open(t, s, cfg).Read(t.Context(), project)
+		return err
+	}
+	s := newWorld(t)
+	s.Admit("token")
+	s.MayImpersonate(account)
+	s.NeedQuotaProject("billing-1")
+	of := s.KeyFile(t)
+	wantTold(t, read(s, Config{AccessToken: "token"}), "", "set-quota-project")
+	if err := read(s, Config{Credentials: of}); err != nil {
+		t.Errorf("named in the file: %v", err)
+	}
+	if err := read(s, Config{Credentials: of, ImpersonateServiceAccount: account}); err == nil {
+		t.Error("an impersonated account used the quota project of somebody else's file")
+	}
+	t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", "billing-1")
+	for _, cfg := range []Config{{AccessToken: "token"}, {AccessToken: "token", ImpersonateServiceAccount: account}} {
+		if err := read(s, cfg); err != nil {
+			t.Errorf("named in the environment, %+v: %v", cfg.ImpersonateServiceAccount, err)
+		}
+	}
+	s.NeedQuotaProject("billing-2")
+	if err := read(s, Config{Credentials: of}); err == nil {
+		t.Error("the file won over the environment")
+	}
+}
+
+// An identity that may not use the quota project is told so, and not that the scope is wrong.
+func TestDeniedQuotaProject(t *testing.T) {
+	at, err := parseScope(project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantTold(t, explainAnswer("read the policy", at, "getIamPolicy", &googleapi.Error{
+		Code: http.StatusForbidden, Message: "Caller does not have required permission to use project billing-1. Grant the " +
+			"caller the roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use " +
+			"permission.",
+	}), "", "GOOGLE_CLOUD_QUOTA_PROJECT")
+}
+
 func TestMissingDefaultCredentialsAreSaid(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "missing.json"))
 	p, err := New(Config{}, jit.Services{Now: time.Now})
@@ -233,6 +279,11 @@ func TestTheOperatorsRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newWorld(t)
+	all := []string{project, folder, org, bucket}
+	for _, c := range examples {
+		s.Add(c.scope, project)
+		all = append(all, c.scope)
+	}
 	works := func(without int) bool {
 		some := append([]string{}, definition.IncludedPermissions...)
 		if without >= 0 {
@@ -247,7 +298,7 @@ func TestTheOperatorsRole(t *testing.T) {
 				good = good && len(scopes) == 4
 			}
 		}
-		for _, scope := range []string{project, folder, org, bucket} {
+		for _, scope := range all {
 			p, a := open(t, s, Config{}), access(scope, alice, viewer, fmt.Sprint(without))
 			good = good && p.Apply(t.Context(), scope, ensured(a))[0] == nil &&
 				p.Apply(t.Context(), scope, removed(a))[0] == nil

@@ -1,5 +1,5 @@
 // Package gcp gives temporary access to Google Cloud: one conditional binding for each grant, in the policy of a
-// project, folder, organization or bucket. The service evaluates the condition with each request, so access ends even
+// project, folder, organization or another resource that has one. The service evaluates the condition with each request, so access ends even
 // if nothing of ours runs. Where a binding takes no condition, the sweeper ends the access.
 //
 // A policy is one document that everybody writes as a whole. Every write changes what was just read, and sends its etag
@@ -10,7 +10,6 @@ package gcp
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +48,9 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 // Kind returns "gcp".
 func (p *Platform) Kind() string { return kind }
 
+// Lag returns how long a read may miss a write (https://cloud.google.com/iam/docs/access-change-propagation).
+func (p *Platform) Lag() time.Duration { return jit.CloudLag }
+
 // Scopes returns the configured scopes, or else every active project, folder and organization that the credentials can
 // see, with one search for each kind.
 func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
@@ -61,12 +63,12 @@ func (p *Platform) Scopes(ctx context.Context) ([]string, error) {
 	}
 	var all []string
 	for _, s := range p.cfg.Scopes {
-		project, every := strings.CutSuffix(s, bucketsOf)
+		project, every := projectOfBuckets(s)
 		if !every {
 			all = append(all, s)
 			continue
 		}
-		found, err := c.bucketsOf(ctx, resource{projects, strings.TrimPrefix(project, projects)})
+		found, err := c.bucketsOf(ctx, project)
 		if err != nil {
 			return nil, err
 		}
@@ -92,10 +94,10 @@ func (c *client) search(ctx context.Context) ([]string, error) {
 		}
 	}
 	for _, of := range []struct {
-		kind   string
+		kind   *resourceKind
 		search func() error
 	}{
-		{projects, func() error {
+		{projectKind, func() error {
 			return s.Projects.Search().Pages(ctx, func(page *cloudresourcemanager.SearchProjectsResponse) error {
 				for _, found := range page.Projects {
 					add(projects+found.ProjectId, found.State)
@@ -103,7 +105,7 @@ func (c *client) search(ctx context.Context) ([]string, error) {
 				return nil
 			})
 		}},
-		{folders, func() error {
+		{folderKind, func() error {
 			return s.Folders.Search().Pages(ctx, func(page *cloudresourcemanager.SearchFoldersResponse) error {
 				for _, found := range page.Folders {
 					add(found.Name, found.State)
@@ -111,7 +113,7 @@ func (c *client) search(ctx context.Context) ([]string, error) {
 				return nil
 			})
 		}},
-		{organizations, func() error {
+		{organizationKind, func() error {
 			all := s.Organizations.Search()
 			return all.Pages(ctx, func(page *cloudresourcemanager.SearchOrganizationsResponse) error {
 				for _, found := range page.Organizations {
@@ -122,7 +124,8 @@ func (c *client) search(ctx context.Context) ([]string, error) {
 		}},
 	} {
 		if err := of.search(); err != nil {
-			return nil, explain(ctx, "list the "+strings.TrimSuffix(of.kind, "/"), resource{kind: of.kind}, "get", err)
+			all := of.kind.noun + "s/"
+			return nil, explain(ctx, "list the "+of.kind.noun+"s", resource{of.kind, all}, "get", err)
 		}
 	}
 	return all, nil
@@ -135,12 +138,12 @@ func (c *client) bucketsOf(ctx context.Context, project resource) ([]string, err
 		return nil, err
 	}
 	var all []string
-	err = s.Buckets.List(project.name).Fields("items/name", "nextPageToken").Pages(ctx,
+	err = s.Buckets.List(project.project()).Fields("items/name", "nextPageToken").Pages(ctx,
 		func(page *storage.Buckets) error {
 			for _, found := range page.Items {
 				all = append(all, buckets+found.Name)
 			}
 			return nil
 		})
-	return all, explain(ctx, "list the buckets of "+project.String(), resource{kind: buckets}, "list", err)
+	return all, explain(ctx, "list the buckets of "+project.String(), resource{bucketKind, ofBuckets}, "list", err)
 }

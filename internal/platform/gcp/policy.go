@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +21,8 @@ const policyVersion = 3
 type policy struct {
 	fields   map[string]json.RawMessage // all but bindings
 	bindings []binding
+	// dataset: it has access entries, each for one member.
+	dataset bool
 }
 
 // binding is a role, its members and its condition.
@@ -30,8 +31,8 @@ type binding struct {
 	Members   []string   `json:"members"`
 	Condition *condition `json:"condition,omitempty"`
 
-	// fields is the binding as the service sent it; nil if it was made here.
-	fields map[string]json.RawMessage
+	// sent is the binding as the service sent it; nil if it was made here.
+	sent json.RawMessage
 	// marks are the markers of one of our bindings: one, or one for each grant that shares it until minute.
 	marks  []mark
 	minute time.Time
@@ -51,17 +52,15 @@ func (b *binding) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, (*plain)(b)); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(text, &b.fields); err != nil {
-		return err
-	}
+	b.sent = slices.Clone(text)
 	b.readMarks()
 	return nil
 }
 
 // MarshalJSON writes a binding that was read as it was.
 func (b binding) MarshalJSON() ([]byte, error) {
-	if b.fields != nil {
-		return marshal(b.fields)
+	if b.sent != nil {
+		return b.sent, nil
 	}
 	type plain binding
 	return marshal(plain(b))
@@ -79,24 +78,30 @@ func marshal(v any) ([]byte, error) {
 // decodePolicy reads a policy as the service sends it.
 func decodePolicy(text []byte) (*policy, error) {
 	p := &policy{}
-	var named struct {
-		Etag     string    `json:"etag"`
-		Bindings []binding `json:"bindings"`
-	}
-	if err := errors.Join(json.Unmarshal(text, &p.fields), json.Unmarshal(text, &named)); err != nil {
+	var etag string
+	if err := json.Unmarshal(text, &p.fields); err != nil {
 		return nil, fmt.Errorf("read the policy: %w", err)
 	}
-	if named.Etag == "" {
+	for name, into := range map[string]any{"etag": &etag, "bindings": &p.bindings} {
+		if value, there := p.fields[name]; there {
+			if err := json.Unmarshal(value, into); err != nil {
+				return nil, fmt.Errorf("read the policy: %w", err)
+			}
+		}
+	}
+	if etag == "" {
 		// A write without the etag would overwrite what others write meanwhile.
 		return nil, errors.New("the policy came without an etag")
 	}
 	delete(p.fields, "bindings")
-	p.bindings = named.Bindings
 	return p, nil
 }
 
 // encode writes the policy as the service accepts it.
 func (p *policy) encode() (json.RawMessage, error) {
+	if p.dataset {
+		return p.encodeDataset()
+	}
 	all := make(map[string]any, len(p.fields)+2)
 	for name, value := range p.fields {
 		all[name] = value
@@ -112,13 +117,20 @@ func (p *policy) encode() (json.RawMessage, error) {
 // having returns the binding with other members. All else stays as it was sent.
 func (b binding) having(members []string) binding {
 	b.Members = members
-	if b.fields != nil {
-		members, err := marshal(b.Members)
-		if err != nil {
-			panic(err) // strings always marshal
-		}
-		b.fields = maps.Clone(b.fields)
-		b.fields["members"] = members
+	if b.sent == nil {
+		return b
+	}
+	fields, named := map[string]json.RawMessage{}, json.RawMessage{}
+	err := json.Unmarshal(b.sent, &fields)
+	if err == nil {
+		named, err = marshal(members)
+	}
+	fields["members"] = named
+	if err == nil {
+		b.sent, err = marshal(fields)
+	}
+	if err != nil {
+		panic(err) // it was JSON when it was read, and strings always are
 	}
 	return b
 }
@@ -129,6 +141,12 @@ func (b binding) ours() bool { return len(b.marks) > 0 }
 // markOf returns the index of a grant's mark in the binding, or -1.
 func (b binding) markOf(of jit.GrantKey) int {
 	return slices.IndexFunc(b.marks, func(m mark) bool { return m.Marker.Key() == of })
+}
+
+// gone reports whether the account of one grant was deleted.
+func (b binding) gone(k int) bool {
+	m := b.marks[k].member
+	return m >= 0 && strings.HasPrefix(b.Members[m], deletedPrefix)
 }
 
 // ofDeleted reports whether the accounts of all members were deleted.

@@ -64,6 +64,9 @@ func (b binding) standing() []jit.Standing {
 		given.when, end = endOf(b.Condition.Expression)
 		detail = fmt.Sprintf("the binding of %s with the condition %q", b.Role, b.Condition.Expression)
 	}
+	if hidden := hiddenCondition.FindString(b.Role); hidden != "" {
+		given = role{strings.TrimSuffix(b.Role, hidden), "a condition that Google Cloud does not show"}
+	}
 	all := make([]jit.Standing, len(b.Members))
 	for i, member := range b.Members {
 		all[i] = jit.Standing{Principal: canonicalMember(member), Role: given.String(), Covers: given.covers(),
@@ -94,7 +97,7 @@ func (b binding) observed(now time.Time) []jit.Observed {
 	for i, member := range b.Members {
 		if !named[i] {
 			added := b.observe(0, now)
-			added.Principal = canonicalMember(member)
+			added.Principal, added.Gone = canonicalMember(member), strings.HasPrefix(member, deletedPrefix)
 			all = append(all, added)
 		}
 	}
@@ -108,6 +111,7 @@ func (b binding) observe(k int, now time.Time) jit.Observed {
 		Damage: strings.Join(damageOf(b, now), "; ")}
 	if m.member >= 0 {
 		o.Principal = canonicalMember(b.Members[m.member])
+		o.Gone = b.gone(k)
 	}
 	if l, ok := parseExpression(b.Condition.Expression); ok {
 		given := role{b.Role, l.when}

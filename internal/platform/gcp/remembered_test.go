@@ -42,6 +42,9 @@ func TestConformanceOfWhatIsRemembered(t *testing.T) {
 
 func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scopes []string) *platformtest.Target {
 	s := newWorld(t)
+	if s.Policy(scope).Version == 0 {
+		s.Add(scope, project)
+	}
 	l, err := ledger.Open(t.Context(), ledger.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "ledger.db")})
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +67,7 @@ func rememberingTarget(t *testing.T, scope, gone string, principals, roles, scop
 	target.Break = func(t *testing.T) (repair func()) {
 		// The count leaves out the read. Removing our grants beside prior access needs no write.
 		s.Deny("resourcemanager.projects.getIamPolicy", "resourcemanager.folders.getIamPolicy",
-			"storage.buckets.getIamPolicy",
+			"storage.buckets.getIamPolicy", permission(t, scope, "getIamPolicy"),
 		)
 		return func() { s.Deny() }
 	}
@@ -367,18 +370,13 @@ func TestTheSweeperEndsWhatIsRemembered(t *testing.T) {
 	}
 
 	lost := d.grant(deploy, basicViewer, "1h")
-	p, ok := d.broker.Targets["prod"].(*Platform)
-	if !ok {
-		t.Fatal("the target is another platform")
-	}
-	p.ledger = &jittest.Claims{}
-	d.broker.Ledger = &jittest.Ledger{}
+	d.loseLedger()
 	d.pass(2 * time.Hour)
 	if results := d.sweep(); len(results) != 0 {
 		t.Errorf("without the ledger the sweep did %+v", results)
 	}
 	d.may(lost, 0, true, "with the ledger lost")
-	snap, err := p.Read(t.Context(), project)
+	snap, err := d.broker.Targets["prod"].Read(t.Context(), project)
 	if _, standing := snap.StandingOf(lost.Binding); err != nil || !standing {
 		t.Errorf("Read = %+v, %v; want it as standing access", snap, err)
 	}

@@ -1,9 +1,11 @@
 package gcp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/oauth2"
+	"google.golang.org/api/googleapi"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 )
@@ -46,7 +49,7 @@ func worthAnotherTry(ctx context.Context, answer *http.Response, err error) (boo
 	if err != nil {
 		return ctx.Err() == nil && connectionBroke(err), nil
 	}
-	if !slices.Contains(temporary, answer.StatusCode) {
+	if !slices.Contains(temporary, answer.StatusCode) && !limited(peek(answer)) {
 		return false, nil
 	}
 	// The service's message is worth more than a timeout.
@@ -56,6 +59,17 @@ func worthAnotherTry(ctx context.Context, answer *http.Response, err error) (boo
 
 var temporary = []int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
 	http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
+// peek reads a refusal, and leaves its body as it was.
+func peek(answer *http.Response) googleapi.Error {
+	if answer.StatusCode != http.StatusForbidden {
+		return googleapi.Error{}
+	}
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // a part of it will do
+	_ = answer.Body.Close()
+	answer.Body = io.NopCloser(bytes.NewReader(text))
+	return answerOf(googleapi.CheckResponseWithBody(answer, text))
+}
 
 // connectionBroke reports whether a request may have been made and its answer lost. A request is not repeated if the
 // server was never reached, did not prove its identity, or there was no token.

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
@@ -74,7 +75,7 @@ func parseRole(s string) (role, error) {
 	n, err := countOperators(r.when)
 	if err != nil {
 		return role{}, jit.Invalid("role", roleHint, "the condition %q cannot be read: %s", r.when,
-			oneLine(err.Error()))
+			jit.Said(err.Error()))
 	}
 	if n > maxOperators-ownOperators {
 		return role{}, jit.Invalid("role", "write a shorter condition, or several grants",
@@ -88,10 +89,10 @@ func parseRole(s string) (role, error) {
 func (r role) fits(at resource) error {
 	m := roleForm.FindStringSubmatch(r.name)
 	switch project, organization := m[2], m[3]; {
-	case project != "" && at.kind != buckets && at != resource{projects, project}:
+	case project != "" && at.kind.host != storageHost && at.project() != project:
 		return jit.Invalid("role", "use a role of the organization, or grant on "+projects+project,
 			"%q is a role of the project %q and cannot be granted on %s", r.name, project, at)
-	case organization != "" && at.kind == organizations && at.name != organization:
+	case organization != "" && at.kind == organizationKind && at.name != organizations+organization:
 		return jit.Invalid("role", "use a role of that organization", "%q is a role of another organization than %s",
 			r.name, at)
 	}
@@ -119,9 +120,12 @@ func countOperators(expression string) (int, error) {
 
 var logical = []string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot}
 
-// parseCEL parses a condition. The service knows no macros, and expanded ones would count as operators.
+// celParser knows no macros: the service has none, and expanded ones would count as operators.
+var celParser = sync.OnceValues(func() (*parser.Parser, error) { return parser.NewParser(parser.Macros()) })
+
+// parseCEL parses a condition.
 func parseCEL(text string) (*ast.AST, error) {
-	p, err := parser.NewParser(parser.Macros())
+	p, err := celParser()
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +135,3 @@ func parseCEL(text string) (*ast.AST, error) {
 	}
 	return tree, nil
 }
-
-// oneLine puts a message on one line.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -198,7 +198,7 @@ func (b binding) less(k int) binding {
 func (b binding) sharedBy(members []string, marks []mark) binding {
 	c := *b.Condition
 	c.Description = describe(marks[0].Owner, b.minute, marks)
-	b.Members, b.Condition, b.fields = members, &c, nil
+	b.Members, b.Condition, b.sent = members, &c, nil
 	b.readMarks()
 	return b
 }

@@ -295,3 +295,13 @@ func FuzzParseDescription(f *testing.F) {
 		}
 	})
 }
+
+// The guide says how many grants share a binding.
+func TestHowManyGrantsShare(t *testing.T) {
+	for owner, want := range map[string]int{"jit": 8, "payments": 7, strings.Repeat("o", 63): 6} {
+		fixed := len(titlePrefix) + len(owner) + len(":") + minuteSize
+		if got := (maxDescription - fixed) / entrySize; got != want {
+			t.Errorf("owner %.10s: %d, want %d", owner, got, want)
+		}
+	}
+}

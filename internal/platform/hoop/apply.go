@@ -111,12 +111,15 @@ func (a *application) checkUsers(ctx context.Context, conn *connection) {
 	rule, unknown := a.ruleOf(ctx, conn)
 	users := slices.Collect(maps.Keys(byUser))
 	each(len(users), func(i int) {
+		var found *user
 		err := unknown
 		if err == nil {
-			_, err = a.mayConnect(ctx, users[i], conn, rule)
+			found, err = a.mayConnect(ctx, users[i], conn, rule)
 		}
 		for _, j := range byUser[users[i]] {
-			j.err = err
+			if j.err = err; err == nil {
+				j.user = found.ID
+			}
 		}
 	})
 	a.jobs = slices.DeleteFunc(a.jobs, func(j *job) bool { return j.err != nil })

@@ -6,32 +6,46 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// attaching is one Apply in attribute mode. The list of attributes may lag, and the answer to a write is not the
+// write: a change is done when the list shows it.
+type attaching struct {
+	*Platform
+	scope   string
+	changes []jit.Change
+	errs    []error
+	// written is when the gateway has answered that a change was made, by its index.
+	written map[int]time.Time
+}
+
 // applyAttributes makes changes in attribute mode. It writes nothing for a grant that would give nothing.
 func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []jit.Change) []error {
-	errs := p.refusals(ctx, scope, changes)
+	a := &attaching{Platform: p, scope: scope, changes: changes, errs: p.refusals(ctx, scope, changes),
+		written: map[int]time.Time{}}
 	var todo []int
-	for i, err := range errs {
+	for i, err := range a.errs {
 		if err == nil {
 			todo = append(todo, i)
 		}
 	}
 	for round, waiting := 0, false; len(todo) > 0 && (round < rounds || waiting); round++ {
-		if round > 0 {
+		// What was just written is looked at once without a pause.
+		if round > 1 || round == 1 && len(a.written) < len(todo) {
 			if err := backoff.Wait(ctx, round, firstPause, longestPause); err != nil {
 				for _, i := range todo {
-					errs[i] = cmp.Or(errs[i], err)
+					a.errs[i] = cmp.Or(a.errs[i], err)
 				}
 				break
 			}
 		}
-		todo, waiting = p.attachAll(ctx, scope, changes, todo, errs)
+		todo, waiting = a.attachAll(ctx, todo)
 	}
-	return errs
+	return a.errs
 }
 
 // refusals returns the errors of grants that would be refused or give nothing.
@@ -53,34 +67,52 @@ func (p *Platform) refusals(ctx context.Context, scope string, changes []jit.Cha
 	return errs
 }
 
-// attachAll lists the attributes and makes changes. It returns those to try again: their answer was lost, somebody took
-// the name meanwhile, or a lost request can still bring back what was removed (waiting).
-func (p *Platform) attachAll(
-	ctx context.Context, scope string, changes []jit.Change, todo []int, errs []error,
-) (again []int, waiting bool) {
-	asked := p.now()
-	all, err := p.attributes(ctx)
+// attachAll lists the attributes and makes changes. It returns those that are not done: their answer was lost, somebody
+// took the name meanwhile, the list does not show them, or a lost request can still bring back what was removed.
+// waiting says that some only wait.
+func (a *attaching) attachAll(ctx context.Context, todo []int) (again []int, waiting bool) {
+	asked := a.now()
+	all, err := a.attributes(ctx)
 	if err != nil {
 		for _, i := range todo {
-			errs[i] = err
+			a.errs[i] = err
 		}
 		return nil, false
 	}
-	for name, a := range all {
-		if m, ours := a.marker(); ours {
-			p.lost.listed(m, name)
+	for name, is := range all {
+		if m, ours := is.marker(); ours {
+			a.lost.listed(m, name)
 		}
 	}
-	each(len(todo), func(i int) { errs[todo[i]] = p.attach(ctx, scope, changes[todo[i]], all) })
-	for _, i := range todo {
-		err, c := errs[i], changes[i]
-		open := err == nil && c.Op == jit.Remove && p.lost.open(scope, c.Access.Marker, asked.Add(-p.patience))
+	wrote := make([]bool, len(todo))
+	each(len(todo), func(k int) { wrote[k], a.errs[todo[k]] = a.attach(ctx, todo[k], asked, all) })
+	for k, i := range todo {
+		err := a.errs[i]
+		open := err == nil && a.open(i, wrote[k], asked, all)
 		waiting = waiting || open
 		if open || unsure(err) || answered(err, http.StatusInternalServerError, http.StatusConflict) {
 			again = append(again, i)
 		}
 	}
 	return again, waiting
+}
+
+// open reports whether a change without an error has to be looked at again.
+func (a *attaching) open(i int, wrote bool, asked time.Time, all map[string]attribute) bool {
+	c := a.changes[i]
+	switch {
+	case wrote:
+		a.written[i] = a.now()
+		return true
+	case !a.shown(i, all):
+		return true
+	}
+	delete(a.written, i) // if a lost request changes it again, it is written again
+	if c.Op != jit.Remove {
+		return false
+	}
+	a.lost.removed(c.Access.Marker)
+	return a.lost.open(a.scope, c.Access.Marker, asked.Add(-a.patience))
 }
 
 // mayAttach asks the gateway what a grant on a connection needs. It returns a function that says why a binding would be
@@ -120,39 +152,64 @@ func (p *Platform) mayAttach(ctx context.Context, scope string) (func(jit.Bindin
 	}, nil
 }
 
-// attach makes one change to the attributes that were listed.
-func (p *Platform) attach(ctx context.Context, scope string, c jit.Change, all map[string]attribute) error {
-	name := attributeName(c.Access.Marker)
-	there, exists := all[name]
-	if _, ours := there.marker(); exists && !ours {
-		return problem("find out who changed its description; delete the attribute if nobody needs it",
-			"the attribute %q has the name of a grant and not its marker; it is left alone, with what it gives", name)
+// want is the attribute that a change asks for.
+func (a *attaching) want(i int) attribute {
+	to := a.changes[i].Access
+	return newAttribute(to.Marker, a.scope, strings.TrimPrefix(to.Binding.Principal, groupPrefix))
+}
+
+// shown reports whether the list shows a change: the attribute is right, or it is gone from the connection.
+func (a *attaching) shown(i int, all map[string]attribute) bool {
+	want := a.want(i)
+	there, exists := all[want.Name]
+	if a.changes[i].Op == jit.Remove {
+		return !exists || len(there.Connections) > 0 && !slices.Contains(there.Connections, a.scope)
 	}
-	want := newAttribute(c.Access.Marker, scope, strings.TrimPrefix(c.Access.Binding.Principal, groupPrefix))
+	return exists && there.right(want)
+}
+
+// attach makes one change to the attributes that were listed, unless they show it or may not show it yet.
+func (a *attaching) attach(ctx context.Context, i int, asked time.Time, all map[string]attribute) (wrote bool,
+	err error) {
+	c, want := a.changes[i], a.want(i)
+	there, exists := all[want.Name]
+	at, written := a.written[i]
+	_, ours := there.marker()
 	switch {
-	case c.Op == jit.Remove && exists:
-		return p.detach(ctx, scope, there)
-	case c.Op == jit.Remove || exists && there.right(want):
-		return nil
+	case exists && !ours:
+		return false, problem("find out who changed its description; delete the attribute if nobody needs it",
+			"the attribute %q has the name of a grant and not its marker; it is left alone, with what it gives",
+			want.Name)
+	case a.shown(i, all):
+		return false, nil
+	case written && asked.Sub(at) > a.patience:
+		return false, problem(
+			"look at the attribute in hoop: somebody may keep changing it, or the gateway's database may be behind",
+			"the gateway at %s still lists the attribute %q as it was before it was written or deleted", a.base.Host,
+			want.Name)
+	case written:
+		return false, nil
+	case c.Op == jit.Remove:
+		return true, a.detach(ctx, a.scope, there)
 	case exists:
-		return p.writeAttribute(ctx, want)
+		return true, a.writeAttribute(ctx, want)
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return false, ctx.Err()
 	}
-	ended := p.lost.send(lostRequest{scope: scope, marker: c.Access.Marker})
-	err := p.call(ctx, "make the attribute "+name, http.MethodPost, []string{"attributes"}, nil, want, nil)
-	ended(name, p.now(), err)
-	return err
+	ended := a.lost.send(lostRequest{scope: a.scope, marker: c.Access.Marker})
+	err = a.call(ctx, "make the attribute "+want.Name, http.MethodPost, []string{"attributes"}, nil, want, nil)
+	outcome := err
+	if answered(err, http.StatusInternalServerError) { // the name is taken, as the list will show; nothing is under way
+		outcome = &statusError{code: http.StatusConflict}
+	}
+	ended(want.Name, a.now(), outcome)
+	return true, err
 }
 
 // detach takes an attribute from a connection, and deletes it if it is on no other.
 func (p *Platform) detach(ctx context.Context, scope string, there attribute) error {
-	left := slices.DeleteFunc(slices.Clone(there.Connections), func(s string) bool { return s == scope })
-	switch {
-	case len(left) > 0 && len(left) == len(there.Connections):
-		return nil // it is on other connections only, and is taken from each in its turn
-	case len(left) > 0:
-		there.Connections = left
+	there.Connections = slices.DeleteFunc(slices.Clone(there.Connections), func(s string) bool { return s == scope })
+	if len(there.Connections) > 0 {
 		return p.writeAttribute(ctx, there)
 	}
 	path := []string{"attributes", there.Name}

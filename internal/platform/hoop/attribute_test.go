@@ -183,3 +183,19 @@ func TestAttributesArePaged(t *testing.T) {
 		t.Errorf("Read = %+v, %v; want the access control", snap.Standing, err)
 	}
 }
+
+// A grant that was removed and made again, with a lost answer, does not delay its next removal once it is listed.
+func TestALostAnswerAfterARemoval(t *testing.T) {
+	s := newSite(t, nil)
+	s.Put(hooptest.Connection{Name: db})
+	p, a := s.open(t, Config{Mode: modeAttribute}, 0), groupAccess("again")
+	must(t, apply(t, p, jit.Ensure, a))
+	must(t, apply(t, p, jit.Remove, a))
+	s.loseFirst("attributes", hooptest.Unanswered, func() {})
+	must(t, apply(t, p, jit.Ensure, a))
+	began := time.Now()
+	must(t, apply(t, p, jit.Remove, a))
+	if took := time.Since(began); took > listPatience/2 {
+		t.Errorf("the removal took %s", took)
+	}
+}

@@ -62,7 +62,7 @@ func newClient(base *url.URL, key string, now func() time.Time) *client {
 	transport := cleanhttp.DefaultPooledTransport()
 	transport.MaxIdleConnsPerHost = parallel
 	plain := &http.Client{
-		Transport: transport, Timeout: callTimeout,
+		Transport: jit.GuardAnswers(transport), Timeout: callTimeout,
 		// Following a redirect would send the key to wherever it leads.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -36,13 +36,7 @@ func TestConformanceUnderLag(t *testing.T) {
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t, nil)
 		s.Lag(lag)
-		var writes atomic.Int32
-		lossy := func(r *http.Request) hooptest.Cut {
-			if r.Method != http.MethodGet && writes.Add(1)%10 == 0 {
-				return hooptest.Unanswered
-			}
-			return hooptest.Through
-		}
+		lossy := lossy()
 		s.Interrupt(lossy)
 		target := reviewTarget(s, lag)
 		target.MaxCalls = func(_ jit.Op, n int) (reads, writes int) { return 20 + 2*n, 2 * n }
@@ -52,6 +46,17 @@ func TestConformanceUnderLag(t *testing.T) {
 		}
 		return target
 	}})
+}
+
+// lossy loses the answer to every tenth write.
+func lossy() func(r *http.Request) hooptest.Cut {
+	var writes atomic.Int32
+	return func(r *http.Request) hooptest.Cut {
+		if r.Method != http.MethodGet && writes.Add(1)%10 == 0 {
+			return hooptest.Unanswered
+		}
+		return hooptest.Through
+	}
 }
 
 // reviewTarget describes a gateway whose list is behind by lag.
@@ -118,59 +123,90 @@ func reviewTarget(s *site, lag time.Duration) *platformtest.Target {
 // TestConformanceOfAttributes runs the suite with attributes of groups.
 func TestConformanceOfAttributes(t *testing.T) {
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
-		s := newSite(t, nil)
-		s.Put(hooptest.Connection{Name: db})
-		cfg := Config{Mode: modeAttribute}
-		members := map[string]string{"group:oncall": "carol@example.com", "group:support": "dave@example.com"}
-		for group, email := range members {
-			s.AddUser(email, strings.TrimPrefix(group, "group:"))
-		}
-		edit := func(m jit.Marker, change func(a *hooptest.Attribute)) {
-			s.Edit(attributeName(m), func(a *hooptest.Attribute) bool { change(a); return true })
-		}
-		return &platformtest.Target{
-			Open:   func(t *testing.T) jit.Platform { return s.open(t, cfg, 0) },
-			OpenAt: func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, cfg, offset) },
-			Principals: []string{
-				"group:oncall",
-				"group:support",
-			}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
-			BadBindings: []platformtest.BadBinding{
-				bad("a user", "principal", alice, connect, db),
-				bad("a group without a name", "principal", "group:", connect, db),
-				bad("another role", "role", "group:oncall", "admin", db),
-				bad("no scope", "scope", "group:oncall", connect, ""),
-			},
-			Impossible: &jit.Binding{Principal: "group:nobody", Role: connect, Scope: db},
-			Allowed: func(_ *testing.T, b jit.Binding) bool {
-				return s.MayConnect(members[b.Principal], b.Scope, time.Now())
-			},
-			Foreign: func(_ *testing.T, b jit.Binding) {
-				name := "team-" + strings.TrimPrefix(b.Principal, "group:")
-				s.Edit(name, func(a *hooptest.Attribute) bool {
-					a.Connections, a.Groups = []string{b.Scope}, []string{strings.TrimPrefix(b.Principal, "group:")}
-					return true
-				})
-			},
-			Dump:  func(*testing.T) string { return s.Dump("jit", "jit-") },
-			Calls: s.Calls,
-			MaxCalls: func(op jit.Op, n int) (reads, writes int) {
-				if op == jit.Remove {
-					return 1, n
-				}
-				return 5, n // who we are, the connection, the groups, the access control, the attributes
-			},
-			Tamper: platformtest.Tamper{
-				ChangePrincipal: func(_ *testing.T, m jit.Marker, principal string) {
-					edit(m,
-						func(a *hooptest.Attribute) { a.Groups = []string{strings.TrimPrefix(principal, "group:")} },
-					)
-				},
-				Delete: func(_ *testing.T, m jit.Marker) {
-					s.Edit(attributeName(m), func(*hooptest.Attribute) bool { return false })
-				},
-			},
-			Break: s.breakDown,
-		}
+		return attributeTarget(newSite(t, nil), 0)
 	}})
+}
+
+// TestConformanceOfAttributesUnderLag is TestConformanceUnderLag with attributes of groups.
+func TestConformanceOfAttributesUnderLag(t *testing.T) {
+	t.Parallel()
+	const lag = 50 * time.Millisecond
+	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
+		s := newSite(t, nil)
+		s.Lag(lag)
+		lossy := lossy()
+		s.Interrupt(lossy)
+		target := attributeTarget(s, lag)
+		target.Open = func(t *testing.T) jit.Platform {
+			p := s.open(t, Config{Mode: modeAttribute}, 0)
+			p.patience = 2 * time.Second // what was cut off is ruled out after that
+			return p
+		}
+		target.MaxCalls = func(_ jit.Op, n int) (reads, writes int) { return 20 + 2*n, 2 * n }
+		target.Break = func(*testing.T) (repair func()) {
+			s.Interrupt(unavailable)
+			return func() { s.Interrupt(lossy) }
+		}
+		return target
+	}})
+}
+
+// attributeTarget describes a gateway whose list is behind by lag.
+func attributeTarget(s *site, lag time.Duration) *platformtest.Target {
+	s.Put(hooptest.Connection{Name: db})
+	cfg := Config{Mode: modeAttribute}
+	members := map[string]string{"group:oncall": "carol@example.com", "group:support": "dave@example.com"}
+	for group, email := range members {
+		s.AddUser(email, strings.TrimPrefix(group, "group:"))
+	}
+	edit := func(m jit.Marker, change func(a *hooptest.Attribute)) {
+		s.Edit(attributeName(m), func(a *hooptest.Attribute) bool { change(a); return true })
+		time.Sleep(2 * lag)
+	}
+	return &platformtest.Target{
+		Open:   func(t *testing.T) jit.Platform { return s.open(t, cfg, 0) },
+		OpenAt: func(t *testing.T, offset time.Duration) jit.Platform { return s.open(t, cfg, offset) },
+		Principals: []string{
+			"group:oncall",
+			"group:support",
+		}, Roles: []string{connect}, Scope: db, Gone: "vanished-db",
+		BadBindings: []platformtest.BadBinding{
+			bad("a user", "principal", alice, connect, db),
+			bad("a group without a name", "principal", "group:", connect, db),
+			bad("another role", "role", "group:oncall", "admin", db),
+			bad("no scope", "scope", "group:oncall", connect, ""),
+		},
+		Impossible: &jit.Binding{Principal: "group:nobody", Role: connect, Scope: db},
+		Allowed: func(_ *testing.T, b jit.Binding) bool {
+			return s.MayConnect(members[b.Principal], b.Scope, time.Now())
+		},
+		Foreign: func(_ *testing.T, b jit.Binding) {
+			name := "team-" + strings.TrimPrefix(b.Principal, "group:")
+			s.Edit(name, func(a *hooptest.Attribute) bool {
+				a.Connections, a.Groups = []string{b.Scope}, []string{strings.TrimPrefix(b.Principal, "group:")}
+				return true
+			})
+			time.Sleep(2 * lag)
+		},
+		Dump:  func(*testing.T) string { return s.Dump("jit", "jit-") },
+		Calls: s.Calls,
+		MaxCalls: func(op jit.Op, n int) (reads, writes int) {
+			if op == jit.Remove {
+				return 2, n // the attributes, and those once more
+			}
+			return 6, n // and who we are, the connection, the groups, the access control
+		},
+		Tamper: platformtest.Tamper{
+			ChangePrincipal: func(_ *testing.T, m jit.Marker, principal string) {
+				edit(m,
+					func(a *hooptest.Attribute) { a.Groups = []string{strings.TrimPrefix(principal, "group:")} },
+				)
+			},
+			Delete: func(_ *testing.T, m jit.Marker) {
+				s.Edit(attributeName(m), func(*hooptest.Attribute) bool { return false })
+				time.Sleep(2 * lag)
+			},
+		},
+		Break: s.breakDown,
+	}
 }

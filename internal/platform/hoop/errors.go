@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -21,17 +20,13 @@ type statusError struct {
 	location string // the target of a redirect, without user info and query
 }
 
-// maxMessage limits how much of the gateway's words is repeated, in bytes.
-const maxMessage = 300
-
 func newStatusError(answer *http.Response, text []byte) *statusError {
 	e := &statusError{code: answer.StatusCode}
 	var body struct {
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(text, &body) == nil {
-		e.message = strings.Join(strings.Fields(body.Message), " ")
-		e.message = e.message[:min(len(e.message), maxMessage)]
+		e.message = jit.Said(body.Message)
 	}
 	if to, err := answer.Location(); err == nil {
 		to.User, to.RawQuery, to.Fragment = nil, "", ""
@@ -120,8 +115,7 @@ func (c *client) explainSilence(doing string, err error) error {
 		err = request.Err // its own text repeats the whole address
 	}
 	told := problem("check url, the network between, and whether the gateway runs",
-		"cannot %s: no answer from the gateway at %s: %s", doing, c.base.Host,
-		strings.Join(strings.Fields(err.Error()), " "))
+		"cannot %s: no answer from the gateway at %s: %s", doing, c.base.Host, jit.Said(err.Error()))
 	told.Err = errors.Join(errSilent, err)
 	return told
 }

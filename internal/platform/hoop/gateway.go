@@ -82,10 +82,21 @@ func (c *client) users(ctx context.Context) (all []user, err error) {
 	return all, c.call(ctx, "list users", http.MethodGet, []string{"users"}, nil, nil, &all)
 }
 
+// userIDs returns the ids of all users by their e-mails.
+func (c *client) userIDs(ctx context.Context) (map[string]string, error) {
+	all, err := c.users(ctx)
+	ids := map[string]string{}
+	for _, u := range all {
+		ids[u.Email] = u.ID
+	}
+	return ids, err
+}
+
 // session is a session as the gateway lists it: a user's own, or one that carries a review.
 type session struct {
 	ID            string         `json:"id"`
 	UserEmail     string         `json:"user"`
+	UserID        string         `json:"user_id"`
 	Connection    string         `json:"connection"`
 	CorrelationID string         `json:"correlation_id"`
 	Metadata      map[string]any `json:"metadata"`

@@ -75,6 +75,13 @@ func (l *lostRequests) exclude(m jit.Marker, made string) {
 	}
 }
 
+// removed forgets what answered requests have made for the marker: what is listed from now on was made later.
+func (l *lostRequests) removed(m jit.Marker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = slices.DeleteFunc(l.all, func(r *lostRequest) bool { return r.made != "" && r.marker.Key() == m.Key() })
+}
+
 // listed removes the lost request that has made a session or attribute with the marker, if there is one. While another
 // request for the marker is under way, that one may have made it, and nothing is removed.
 func (l *lostRequests) listed(m jit.Marker, made string) {

@@ -14,6 +14,8 @@ type job struct {
 	// done: the list shows what was asked for. refused: trying again is no use. err is what went wrong last.
 	done, refused bool
 	err           error
+	// user is the id of the user to whom a grant is made.
+	user string
 	// finished: for a removed grant, requests were taken back and sessions ended since the list showed it removed.
 	finished bool
 	// taken is a review of the grant that is somebody else's now; nil if there is none.
@@ -76,7 +78,8 @@ func (a *application) plan(awaited map[string]bool) work {
 	}
 	stays := slices.DeleteFunc(slices.Clone(a.listed), func(r review) bool { return ending[r.session] })
 	for email, j := range ensured {
-		if c, wanted := a.inFront(email, stays, w.creations); wanted {
+		mine := slices.DeleteFunc(slices.Clone(stays), func(r review) bool { return r.email != email || !r.isOf(j.user) })
+		if c, wanted := a.inFront(email, mine, w.creations); wanted {
 			c.job = j
 			w.creations = append(w.creations, c)
 		}
@@ -129,6 +132,8 @@ func (a *application) keepOne(j *job, w *work) (kept bool) {
 	for _, r := range a.listed {
 		switch {
 		case !r.of(j.access):
+		case r.email == j.access.Binding.Principal && !r.isOf(j.user):
+			j.refuse(r.anotherUser())
 		case r.asked != a.Asks():
 			j.refuse(r.otherwise())
 		case !kept && r.email == j.access.Binding.Principal && r.right(j.access):
@@ -152,10 +157,9 @@ func (a *application) findTaken(j *job) {
 	}
 }
 
-// inFront returns the grant of a user that must be made again to be the latest of the reviews that stay and the
+// inFront returns the grant of a user that must be made again to be the latest of the user's reviews that stay and the
 // creations, if there is one. What reviewers approved is not made again.
 func (a *application) inFront(email string, stays []review, creations []creation) (creation, bool) {
-	stays = slices.DeleteFunc(slices.Clone(stays), func(r review) bool { return r.email != email })
 	last := -1 // of our grants the one that ends last, and the latest of those
 	for i, r := range stays {
 		if r.copyable(a.gatewayNow()) && (last < 0 || r.marker.Window.End.After(stays[last].marker.Window.End)) {

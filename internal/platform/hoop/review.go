@@ -24,8 +24,10 @@ const (
 // review is an approved review with a time: it lets a user connect until it ends. The latest one of a user and a
 // connection decides, even if it is over and another is not.
 type review struct {
-	session  string
-	email    string
+	session string
+	email   string
+	// user is the id of the user, whom the gateway lets in; one made anew under the e-mail has another id.
+	user     string
 	created  time.Time
 	end      time.Time // zero if it has none; then it lets nobody in
 	metadata map[string]any
@@ -110,6 +112,16 @@ func (r *review) ending() time.Time {
 	return jit.Second(r.end)
 }
 
+// isOf reports whether the review is of the user with the id. An old gateway tells no id.
+func (r *review) isOf(user string) bool { return r.user == "" || r.user == user }
+
+// anotherUser is the error for a grant whose user was deleted, or has another subject: that is the id of a user.
+func (r *review) anotherUser() error {
+	return jit.Errorf(jit.ErrOver, "principal", "to grant to the new user, set renewal to the next number",
+		"the user %s was deleted or has another subject now, so the grant is over; one made anew under that e-mail "+
+			"is another", r.email)
+}
+
 // live reports whether the review lets its user in at now, if it is the latest one.
 func (r *review) live(now time.Time) bool { return now.Before(r.end) }
 
@@ -149,7 +161,7 @@ func (p *Platform) reviews(
 
 // approved is the session's approved review, as the holder of the key sees it.
 func (s *session) approved(me holder) review {
-	r := review{session: s.ID, email: s.UserEmail, created: s.Review.Created, metadata: s.Metadata}
+	r := review{session: s.ID, email: s.UserEmail, user: s.UserID, created: s.Review.Created, metadata: s.Metadata}
 	if s.Review.RevokeAt != nil {
 		r.end = s.Review.RevokeAt.UTC()
 	}
@@ -189,7 +201,10 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	snap := p.snapshot(found[scope], now)
+	snap, err := p.snapshot(ctx, found[scope], now)
+	if err != nil {
+		return jit.Snapshot{}, err
+	}
 	holders := map[string]bool{}
 	for _, o := range snap.Ours {
 		holders[o.Principal] = true
@@ -205,7 +220,13 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 }
 
 // snapshot is what the reviews of a connection, the latest first, give at now.
-func (p *Platform) snapshot(all []review, now time.Time) (snap jit.Snapshot) {
+func (p *Platform) snapshot(ctx context.Context, all []review, now time.Time) (snap jit.Snapshot, err error) {
+	var users map[string]string // ids by e-mail
+	if slices.ContainsFunc(all, p.grant) {
+		if users, err = p.userIDs(ctx); err != nil {
+			return snap, err
+		}
+	}
 	latest := map[string]review{}
 	for _, r := range slices.Backward(all) {
 		latest[r.email] = r
@@ -213,7 +234,8 @@ func (p *Platform) snapshot(all []review, now time.Time) (snap jit.Snapshot) {
 	for _, r := range all {
 		switch {
 		case p.grant(r):
-			o := jit.Observed{Marker: r.marker, Principal: r.email, Role: connect, End: r.ending()}
+			o := jit.Observed{Marker: r.marker, Principal: r.email, Role: connect, End: r.ending(),
+				Gone: !r.isOf(users[r.email])}
 			if top := latest[r.email]; r.live(now) && !top.live(now) {
 				o.Damage = "hidden by the later review of session " + top.session + ", which is over"
 			}
@@ -225,7 +247,7 @@ func (p *Platform) snapshot(all []review, now time.Time) (snap jit.Snapshot) {
 			snap.Standing = append(snap.Standing, jit.Standing{Principal: r.email, Role: connect, Detail: r.detail()})
 		}
 	}
-	return snap
+	return snap, nil
 }
 
 // grant reports whether a review is a grant of this target. Those where others approve are, if at all, another

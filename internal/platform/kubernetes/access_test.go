@@ -36,7 +36,7 @@ func reference(role string) rbacv1.RoleRef {
 // access is a grant on the scope that has begun.
 func (s *site) access(scope, principal, role, why string) jit.Access {
 	b := jit.Binding{Target: "cluster", Principal: principal, Role: role, Scope: scope}
-	start := jit.Second(time.Now()).Add(-time.Minute)
+	start := jit.Second(time.Now())
 	return jit.Access{Binding: b, Marker: jit.Marker{Owner: "team", ID: jit.NewID("team", b, why, 1),
 		Window: jit.Window{Start: start, End: start.Add(time.Hour)}}}
 }

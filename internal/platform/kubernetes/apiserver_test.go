@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -39,6 +38,32 @@ type apiServer struct {
 	pageSize int                                   // of lists, when the request allows more
 	before   atomic.Pointer[func(r *http.Request)] // called without the lock
 	refuses  func(r *http.Request) bool            // what the user may not do; nil for nothing
+	admits   func(b *rbacv1.RoleBinding)           // changes each binding that is written; nil for nothing
+	expires  bool                                  // the version of a list does, before its second page
+	loses    func(r *http.Request) bool            // whether the answer is lost; nil for none
+	deaf     bool                                  // deletions are answered with success and not made
+}
+
+// admit changes each binding that is written, as a mutating admission policy or webhook does.
+// https://kubernetes.io/docs/reference/access-authn-authz/mutating-admission-policy/
+func (s *apiServer) admit(admits func(b *rbacv1.RoleBinding)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.admits = admits
+}
+
+// mutate applies admits to an object.
+func (s *apiServer) mutate(o runtime.Object) {
+	switch o := o.(type) {
+	case *rbacv1.RoleBinding:
+		if s.admits != nil {
+			s.admits(o)
+		}
+	case *rbacv1.ClusterRoleBinding:
+		if s.admits != nil {
+			s.admits((*rbacv1.RoleBinding)(o))
+		}
+	}
 }
 
 // forbid refuses the requests of which refuses says so, as RBAC does.
@@ -95,6 +120,12 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	answer, err := s.answer(r)
+	if s.loses != nil && s.loses(r) {
+		panic(http.ErrAbortHandler)
+	}
+	if err == nil {
+		answer = partial(r, answer)
+	}
 	status := http.StatusOK
 	if err != nil {
 		body := err.Status()
@@ -129,6 +160,10 @@ func (s *apiServer) answer(r *http.Request) (any, *apiError) {
 		return nil, apierrors.NewForbidden(resource, name, errors.New("no RBAC policy matched"))
 	case r.URL.Path == selfReview && r.Method == http.MethodPost:
 		return map[string]any{"status": map[string]any{"userInfo": map[string]any{"username": "the-admin"}}}, nil
+	case r.Method == http.MethodGet && r.URL.Query().Get("resourceVersion") != "":
+		// The answer may be any older state.
+		// https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
+		return nil, apierrors.NewNotFound(resource, name)
 	case name == "" && r.Method == http.MethodGet:
 		return s.list(r, resource, namespace)
 	case name == "" && r.Method == http.MethodDelete:
@@ -152,9 +187,41 @@ func (s *apiServer) answer(r *http.Request) (any, *apiError) {
 			return nil, apierrors.NewConflict(resource, name, fmt.Errorf("the precondition does not hold"))
 		}
 		s.delete(r.URL.Path)
+		if held := s.objects[r.URL.Path]; held != nil {
+			return held, nil // https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/
+		}
 		return &metav1.Status{Status: metav1.StatusSuccess}, nil
 	}
 	return nil, apierrors.NewMethodNotSupported(resource, r.Method)
+}
+
+// partial returns what is asked for of an answer: all of it, or only the metadata of its objects.
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-metadata
+func partial(r *http.Request, answer any) any {
+	accept := r.Header.Get("Accept")
+	switch o := answer.(type) {
+	case objects:
+		if !strings.Contains(accept, "as=PartialObjectMetadataList;") {
+			return answer
+		}
+		only := metav1.PartialObjectMetadataList{ListMeta: o.ListMeta}
+		for _, item := range o.Items {
+			only.Items = append(only.Items, metav1.PartialObjectMetadata{ObjectMeta: *meta(item)})
+		}
+		return only
+	case runtime.Object:
+		if strings.Contains(accept, "as=PartialObjectMetadata;") {
+			return metav1.PartialObjectMetadata{ObjectMeta: *meta(o)}
+		}
+	}
+	return answer
+}
+
+// objects is a list.
+type objects struct {
+	metav1.TypeMeta `json:""`
+	metav1.ListMeta `json:"metadata"`
+	Items           []runtime.Object `json:"items"`
 }
 
 // decode reads the body in any of the encodings of the API.
@@ -225,8 +292,9 @@ func (s *apiServer) create(r *http.Request, resource schema.GroupResource, names
 	case s.objects[path] != nil:
 		return nil, apierrors.NewAlreadyExists(resource, m.Name)
 	}
+	s.mutate(o)
 	m.ResourceVersion = s.next()
-	m.UID = types.UID("uid-" + m.ResourceVersion)
+	m.UID, m.CreationTimestamp = types.UID("uid-"+m.ResourceVersion), metav1.Now()
 	s.objects[path] = o
 	return o, nil
 }
@@ -243,6 +311,12 @@ func (s *apiServer) update(r *http.Request, resource schema.GroupResource, was r
 	case roleRef(o) != roleRef(was):
 		return nil, apierrors.NewInvalid(schema.GroupKind{}, old.Name, nil)
 	}
+	s.mutate(o)
+	added := func(f string) bool { return !slices.Contains(old.Finalizers, f) }
+	if old.DeletionTimestamp != nil && slices.ContainsFunc(m.Finalizers, added) {
+		return nil, apierrors.NewForbidden(resource, old.Name,
+			errors.New("no new finalizers can be added if the object is being deleted"))
+	}
 	m.DeletionTimestamp, m.ResourceVersion = old.DeletionTimestamp, s.next()
 	s.objects[r.URL.Path] = o
 	if m.DeletionTimestamp != nil && len(m.Finalizers) == 0 {
@@ -252,6 +326,9 @@ func (s *apiServer) update(r *http.Request, resource schema.GroupResource, was r
 }
 
 func (s *apiServer) delete(path string) {
+	if s.deaf {
+		return
+	}
 	o := s.objects[path].DeepCopyObject()
 	if m := meta(o); len(m.Finalizers) > 0 {
 		m.DeletionTimestamp, m.ResourceVersion = new(metav1.Now()), s.next()
@@ -268,12 +345,13 @@ func (s *apiServer) selected(r *http.Request, all bool, resource string) ([]stri
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	var paths []string
-	for _, path := range slices.Sorted(maps.Keys(s.objects)) {
+	for path := range s.objects {
 		under := strings.HasPrefix(path, r.URL.Path+"/") || all && strings.Contains(path, "/"+resource+"/")
 		if under && selector.Matches(labels.Set(meta(s.objects[path]).Labels)) {
 			paths = append(paths, path)
 		}
 	}
+	slices.Sort(paths)
 	return paths, nil
 }
 
@@ -297,15 +375,14 @@ func (s *apiServer) list(r *http.Request, resource schema.GroupResource, namespa
 	if err != nil {
 		return nil, err
 	}
-	list := struct {
-		metav1.TypeMeta `json:""`
-		metav1.ListMeta `json:"metadata"`
-		Items           []runtime.Object `json:"items"`
-	}{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBindingList"}}
+	list := objects{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBindingList"}}
 	if resource.Resource == "clusterrolebindings" {
 		list.Kind = "ClusterRoleBindingList"
 	}
 	after := r.URL.Query().Get("continue")
+	if after != "" && s.expires {
+		return nil, apierrors.NewResourceExpired("the provided continue parameter is too old")
+	}
 	paths = slices.DeleteFunc(paths, func(path string) bool { return path <= after })
 	if r.URL.Query().Get("limit") != "" && len(paths) > s.pageSize {
 		paths = paths[:s.pageSize]

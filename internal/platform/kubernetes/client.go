@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -41,25 +42,54 @@ func (c *client) request(method, resource, namespace string) *rest.Request {
 }
 
 // client returns the client, which the first call opens. After a failure the next call tries again, because a file may
-// have appeared meanwhile.
+// have appeared meanwhile. It is opened again after the kubeconfig has changed, because tokens in it are renewed; its
+// context and its cluster stay those of the first call, whatever others make the current context. While the kubeconfig
+// is away or half written, the open client stays in use: access must still end.
 func (p *Platform) client() (*client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.opened != nil {
+	version := ""
+	if p.cfg.Host == "" {
+		version = p.cfg.version()
+	}
+	if p.opened != nil && p.version == version {
 		return p.opened, nil
 	}
-	config, err := p.cfg.restConfig()
+	config, context, err := p.cfg.restConfig(rest.InClusterConfig)
+	if err != nil && p.opened != nil {
+		p.tellOnce("the settings from before stay in use: " + err.Error())
+		return p.opened, nil
+	}
 	if err != nil {
 		return nil, err
 	}
+	if p.opened != nil && p.server != config.Host {
+		return nil, &jit.Error{Attribute: "kubeconfig", Problem: fmt.Sprintf("the kubeconfig names another cluster than "+
+			"when this program began to use it: %s, not %s", hostOf(config.Host), p.opened.host),
+			Hint: "start the program again if that is the same cluster"}
+	}
+	c, err := p.open(config)
+	if err != nil {
+		return nil, err
+	}
+	p.opened, p.version, p.server, p.cfg.Context = c, version, config.Host, context
+	p.self, p.seen = nil, nil
+	return c, nil
+}
+
+// open returns a client with the settings.
+func (p *Platform) open(config *rest.Config) (*client, error) {
 	config.UserAgent = "terraform-provider-jit"
 	config.Timeout = callTimeout
 	config.QPS = -1 // parallel limits us; the default, 5 a second, is for controllers
 	config.WarningHandler = rest.NoWarnings{}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &transport{p, next} })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &transport{p, jit.GuardAnswers(next)} })
 	doer, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, unusable(err)
+	}
+	if config.ExecProvider != nil {
+		doer.Transport = &patient{doer.Transport, make(chan struct{}, 4*parallel)}
 	}
 	known, err := rolesOnly()
 	if err != nil {
@@ -72,12 +102,53 @@ func (p *Platform) client() (*client, error) {
 	if c.api, err = rest.RESTClientForConfigAndClient(config, doer); err != nil {
 		return nil, unusable(err)
 	}
-	p.opened = c
 	return c, nil
 }
 
+// patient gives a request up when its context ends. The command that a kubeconfig runs for credentials does not know the
+// context; a request that waits for it is left behind.
+type patient struct {
+	next http.RoundTripper
+	// slots caps the requests that wait, so that a command which never ends does not fill the memory.
+	slots chan struct{}
+}
+
+// RoundTrip makes the request.
+func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	type outcome struct {
+		answer *http.Response
+		err    error
+	}
+	done, ctx := make(chan outcome), r.Context()
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	go func() {
+		defer func() { <-p.slots }()
+		answer, err := p.next.RoundTrip(r)
+		select {
+		case done <- outcome{answer, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = answer.Body.Close()
+			}
+		}
+	}()
+	select {
+	case o := <-done:
+		return o.answer, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// WrappedRoundTripper lets client-go find the transport below.
+func (p *patient) WrappedRoundTripper() http.RoundTripper { return p.next }
+
 func unusable(err error) error {
-	return &jit.Error{Problem: "cannot use the cluster's settings: " + oneLine(err.Error()),
+	return &jit.Error{Problem: "cannot use the cluster's settings: " + jit.Said(err.Error()),
 		Hint: "check the certificates and credentials that the target names", Err: err}
 }
 
@@ -97,6 +168,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		hook(op)
 	}
 	answer, err := t.next.RoundTrip(r)
+	if streamCut(err) {
+		err = io.ErrUnexpectedEOF // as over HTTP/1, where client-go repeats a read
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,14 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // Config names the cluster and the user: a context of a kubeconfig file, or a host with a token. Without either, the
-// settings are resolved as kubectl does: KUBECONFIG, ~/.kube/config, and inside a pod the pod's service account.
+// settings are resolved as kubectl does: KUBECONFIG, ~/.kube/config, and inside a pod that has neither the pod's service
+// account.
 type Config struct {
 	// Kubeconfig is the path of a kubeconfig file; "~/" is the home directory.
 	Kubeconfig string `tfsdk:"kubeconfig" json:"kubeconfig"`
@@ -90,36 +88,4 @@ func (cfg Config) checkHost() error {
 			"it holds no PEM certificate")
 	}
 	return nil
-}
-
-// restConfig resolves the settings; it reads files and makes no call.
-func (cfg Config) restConfig() (*rest.Config, error) {
-	if cfg.Host != "" {
-		return &rest.Config{
-			Host: cfg.Host, BearerToken: cfg.Token,
-			TLSClientConfig: rest.TLSClientConfig{CAData: []byte(cfg.ClusterCACertificate)},
-		}, nil
-	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.WarnIfAllMissing = false
-	attribute := "kubeconfig"
-	if cfg.Kubeconfig != "" {
-		rules.ExplicitPath = cfg.Kubeconfig
-	}
-	if cfg.Context != "" {
-		attribute = "context"
-		if _, err := os.Stat(cfg.Kubeconfig); err != nil && cfg.Kubeconfig != "" {
-			attribute = "kubeconfig"
-		}
-	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
-		&clientcmd.ConfigOverrides{CurrentContext: cfg.Context}).ClientConfig()
-	if err != nil {
-		return nil, &jit.Error{
-			Attribute: attribute, Problem: "cannot find the cluster: " + oneLine(err.Error()),
-			Hint: `write for example kubeconfig = "~/.kube/config" and context = "prod"; ` + "`kubectl config " +
-				"get-contexts` lists them", Err: err,
-		}
-	}
-	return config, nil
 }

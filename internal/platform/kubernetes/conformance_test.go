@@ -56,7 +56,7 @@ func (s *site) target(scope string) *platformtest.Target {
 	}
 	const alice, view = "user:alice", "ClusterRole/view"
 	var foreign int
-	return &platformtest.Target{
+	target := &platformtest.Target{
 		Open: func(t *testing.T) jit.Platform { return s.open(t) },
 		OpenAt: func(t *testing.T, offset time.Duration) jit.Platform {
 			return s.openAs(t, s.cfg, func() time.Time { return time.Now().Add(offset) })
@@ -94,9 +94,9 @@ func (s *site) target(scope string) *platformtest.Target {
 				lists = (n + 4) / s.fake.pageSize // its pages are tiny
 			}
 			if op == jit.Remove {
-				return lists, 1
+				return lists + 1, 1 // and a list that shows nothing
 			}
-			return lists + 2, n
+			return lists + 3, n // the two roles and the service account
 		},
 		Tamper: platformtest.Tamper{
 			MoveEnd: func(t *testing.T, m jit.Marker, end time.Time) {
@@ -130,6 +130,10 @@ func (s *site) target(scope string) *platformtest.Target {
 		},
 		Break: s.breakDown,
 	}
+	if s.loses {
+		target.Calls, target.MaxCalls = nil, nil // lost answers are looked up
+	}
+	return target
 }
 
 // breakDown takes the fake cluster down, or the operator's rights away on a real one.

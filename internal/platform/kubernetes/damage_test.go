@@ -36,7 +36,7 @@ var damages = []struct {
 	{"all labels gone", func(b *rbacv1.RoleBinding) { b.Labels = nil }, "label jit.access/owner is gone", 0},
 	{"the end label moved", func(b *rbacv1.RoleBinding) { b.Labels["jit.access/end"] = "20990101T000000Z" },
 		"label jit.access/end was changed", 0},
-	{"a finalizer", func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} }, "finalizers", 0},
+	{"a finalizer", func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/keep"} }, "", 0},
 	{"an owner reference", func(b *rbacv1.RoleBinding) {
 		b.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "x"}}
 	}, "owner reference", 0},

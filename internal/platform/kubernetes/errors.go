@@ -11,6 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -32,7 +33,7 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 			Hint: "renew the token or certificate; `kubectl auth whoami` with the same settings tells whether it " +
 				"works", Err: err}
 	case apierrors.IsForbidden(err):
-		return &jit.Error{Problem: fmt.Sprintf("the target's user may not %s: %s", doing, oneLine(err.Error())),
+		return &jit.Error{Problem: fmt.Sprintf("the target's user may not %s: %s", doing, jit.Said(err.Error())),
 			Hint: "give that user the ClusterRole jit-operator of the guide, with a ClusterRoleBinding", Err: err}
 	case errors.As(err, &unknown):
 		return &jit.Error{Problem: fmt.Sprintf("the authority of the certificate of the cluster at %s is not trusted",
@@ -41,12 +42,23 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 				"cluster", Err: err}
 	case errors.As(err, &request):
 		return &jit.Error{Problem: fmt.Sprintf("cannot %s: no answer from the cluster at %s: %s", doing, c.host,
-			oneLine(request.Err.Error())),
+			jit.Said(request.Err.Error())),
 			Hint: "check the address in the target's settings, the network, and the command that the kubeconfig runs " +
 				"for credentials", Err: err}
 	}
 	return fmt.Errorf("%s on %s: %w", doing, c.host, err)
 }
+
+// interrupted reports whether a write lost its connection or its server, as while an API server restarts. What was
+// written may be there. client-go itself repeats a read.
+func interrupted(err error) bool {
+	return err != nil && (utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||
+		utilnet.IsHTTP2ConnectionLost(err) || streamCut(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err))
+}
+
+// streamCut reports whether a server or a proxy ended one HTTP/2 stream, and with it one answer (RFC 9113, 5.4.2). The
+// connection stays.
+func streamCut(err error) bool { return err != nil && strings.Contains(err.Error(), "stream error") }
 
 // explainChange describes why one change failed; nil stays nil.
 func (at place) explainChange(ctx context.Context, j job, err error) error {
@@ -77,7 +89,7 @@ func (at place) explainChange(ctx context.Context, j job, err error) error {
 			Hint: fmt.Sprintf(`add to the operator's ClusterRole: {apiGroups: [%s], resources: [%ss], resourceNames: [%q], verbs: [bind]}`, rbacv1.GroupName, strings.ToLower(ref.Kind), ref.Name), Err: err}
 	case apierrors.IsInvalid(err):
 		return &jit.Error{Attribute: blamed(err), Problem: "the cluster does not accept the binding: " +
-			oneLine(err.Error()), Hint: "write a name that the cluster accepts", Err: err}
+			jit.Said(err.Error()), Hint: "write a name that the cluster accepts", Err: err}
 	}
 	return at.explain(ctx, doing, err)
 }
@@ -126,8 +138,30 @@ func (at place) squatted(b *rbacv1.RoleBinding) error {
 	}
 }
 
-// oneLine puts a message on one line.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// heldUp is the error for a binding of ours that was deleted and stays; err is why, if it is known. It wraps
+// [jit.ErrRemains] if the binding gives nobody access.
+func (at place) heldUp(b *rbacv1.RoleBinding, err error) error {
+	why := "the cluster keeps it"
+	switch {
+	case err != nil:
+		why = "the cluster refuses to delete it: " + jit.Said(err.Error())
+	case len(b.Finalizers) > 0:
+		why = fmt.Sprintf("the finalizers %q hold up its deletion", b.Finalizers)
+	}
+	outcome := "stays and still gives access"
+	if len(b.Subjects) == 0 {
+		outcome, err = "stays and gives no access any more", errors.Join(jit.ErrRemains, err)
+	}
+	return &jit.Error{Problem: fmt.Sprintf("the %s %q %s: %s", at.kind(), b.Name, outcome, why),
+		Hint: "find the controller, admission policy or webhook that keeps bindings, and let it release this one", Err: err}
+}
+
+// altered is the error for a binding that the cluster changes as it is written; found says how.
+func (at place) altered(found []string) *jit.Error {
+	return &jit.Error{Problem: fmt.Sprintf("the cluster at %s changes each %s as it is written, so a repair does not stay: %s",
+		at.host, at.kind(), strings.Join(found, "; ")),
+		Hint: "let the admission policy or webhook that changes them leave out bindings with the label " + idLabel}
+}
 
 // hostOf returns the address of a cluster without user info.
 func hostOf(host string) string {

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,7 @@ func TestANamespaceThatIsBeingDeletedIsSaid(t *testing.T) {
 func TestEveryRuleOfTheOperatorIsNeeded(t *testing.T) {
 	testenv.Acceptance(t)
 	s := realSite(t)
+	s.makeAccount(t, "there")
 	operator := s.name + "-operator"
 	whole, err := s.rbac.ClusterRoles().Get(t.Context(), operator, metav1.GetOptions{})
 	if err != nil {
@@ -171,6 +173,17 @@ func (s *site) lacks(t *testing.T) bool {
 	nowhere, nobody := a.Binding, a.Binding
 	nowhere.Scope, nobody.Principal = gone, "serviceaccount:"+s.namespace+"/none"
 	lacking = lacking || !advises(nowhere) || !advises(nobody)
+	at, err := p.place(scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts := map[string]bool{fmt.Sprintf("/api/v1/namespaces/%s/serviceaccounts/there", s.namespace): true}
+	for i := range fewObjects {
+		accounts[fmt.Sprintf("/api/v1/namespaces/%s/serviceaccounts/none%d", s.namespace, i)] = true
+	}
+	reads := s.reads.Load()
+	at.facts(t.Context(), accounts)
+	lacking = lacking || s.reads.Load()-reads > 1+fewObjects // a list, and what it lacks
 	snap, err := p.Read(t.Context(), gone)
 	return lacking || err != nil || len(snap.Standing) > 0
 }

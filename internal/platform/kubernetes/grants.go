@@ -1,21 +1,10 @@
 package kubernetes
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
-
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
-
-// together is how many grants one request may select: their ids make a URL of about 4 KiB, half of what common proxies
-// accept.
-const together = 100
 
 // grant holds the jobs and the objects of one owner and id.
 type grant struct {
@@ -27,7 +16,7 @@ type grant struct {
 	squatter *rbacv1.RoleBinding
 	// mislabelled: the labels do not select exactly the objects.
 	mislabelled bool
-	// failed is the error of a removal together with others that got no answer.
+	// failed is the error of a removal together with others: that it got no answer, or [errUnseen].
 	failed error
 }
 
@@ -57,62 +46,32 @@ func (a *application) grants(todo []int, there []rbacv1.RoleBinding) []*grant {
 		g.jobs = append(g.jobs, i)
 	}
 	for i := range there {
-		b := &there[i]
-		name := ""
-		m, ours := markerOf(b)
-		if ours {
-			name = objectName(m)
-		}
-		labelled := jit.Marker{Owner: b.Labels[ownerLabel], ID: jit.ID(b.Labels[idLabel])}
-		wrong := !ours || m.Owner != labelled.Owner || m.ID != labelled.ID || len(b.Finalizers) > 0
-		if g := byName[name]; g != nil {
-			g.objects = append(g.objects, b)
-			g.mislabelled = g.mislabelled || wrong
-		}
-		if g := byName[b.Name]; g != nil && b.Name != name {
-			g.squatter = b
-		}
-		if g := byName[objectName(labelled)]; g != nil {
-			g.mislabelled = g.mislabelled || wrong
-		}
+		a.sort(byName, &there[i])
 	}
 	return all
 }
 
-// removeTogether deletes the objects of several Removes with one request for each owner and [together] grants. It
-// leaves to be removed one by one the grants whose labels do not select exactly what must go, and all grants if the
-// operator may not delete collections.
-func (a *application) removeTogether(ctx context.Context, grants []*grant) {
-	byOwner := map[string][]*grant{}
-	for _, g := range grants {
-		if len(g.jobs) == 1 && a.jobs[g.jobs[0]].want == nil && len(g.objects) > 0 && !g.mislabelled {
-			byOwner[g.marker.Owner] = append(byOwner[g.marker.Owner], g)
-		}
+// sort adds a binding to the grant that it is of, among those by the names of their bindings.
+func (a *application) sort(byName map[string]*grant, b *rbacv1.RoleBinding) {
+	name := ""
+	m, ours := markerOf(b)
+	if ours {
+		name = objectName(m)
 	}
-	for owner, all := range byOwner {
-		for some := range slices.Chunk(all, together) {
-			if len(some) > 1 && !a.removeChunk(ctx, owner, some) {
-				return
-			}
-		}
+	named := byName[b.Name]
+	if named != nil && !ours && a.jobs[named.jobs[0]].records(b) {
+		name = b.Name
 	}
-}
-
-// removeChunk makes one request and reports whether another one of its kind may succeed.
-func (a *application) removeChunk(ctx context.Context, owner string, grants []*grant) bool {
-	ids := make([]string, len(grants))
-	for i, g := range grants {
-		ids[i] = string(g.marker.ID)
+	labelled := jit.Marker{Owner: b.Labels[ownerLabel], ID: jit.ID(b.Labels[idLabel])}
+	wrong := !ours || m.Key() != labelled.Key() || len(b.Finalizers) > 0
+	if g := byName[name]; g != nil {
+		g.objects = append(g.objects, b)
+		g.mislabelled = g.mislabelled || wrong
 	}
-	err := a.at.deleteAll(ctx, fmt.Sprintf("%s=%s,%s in (%s)", ownerLabel, owner, idLabel, strings.Join(ids, ",")))
-	var answered apierrors.APIStatus
-	isAnswer := errors.As(err, &answered)
-	for _, g := range grants {
-		if err == nil {
-			g.objects = nil
-		} else if !isAnswer {
-			g.failed = err // a server that does not answer is not asked again for each of them
-		}
+	if named != nil && b.Name != name {
+		named.squatter = b
 	}
-	return !apierrors.IsForbidden(err)
+	if g := byName[objectName(labelled)]; g != nil {
+		g.mislabelled = g.mislabelled || wrong
+	}
 }

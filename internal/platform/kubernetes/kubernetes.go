@@ -9,11 +9,13 @@ package kubernetes
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -30,16 +32,24 @@ type Platform struct {
 	// at a time.
 	OnCall func(op string)
 
+	// everywhere lists the ClusterRoleBindings for all reads of namespaces that wait at the same time.
+	everywhere *batch.Queue[struct{}, listing]
+
 	cfg   Config
 	now   func() time.Time
 	clock jit.ServerClock
+	warn  func(text string)
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
+	// version is that of the kubeconfig, and server the address of the cluster, of opened.
+	version, server string
 	// self is our own principal as the cluster knows it; nil until it was asked, empty if it does not say.
 	self *string
 	// seen holds the paths of objects that [Platform.advise] knows to exist.
 	seen map[string]bool
+	// told holds the warnings that were given.
+	told map[string]bool
 }
 
 var _ jit.Platform = (*Platform)(nil)
@@ -50,7 +60,27 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{cfg: cfg, now: s.Now}, nil
+	p := &Platform{cfg: cfg, now: s.Now, warn: s.Warn, told: map[string]bool{}}
+	p.everywhere = batch.NewQueue(p.listEverywhere)
+	if p.warn == nil {
+		p.warn = func(text string) { slog.Warn(text) }
+	}
+	return p, nil
+}
+
+// tell gives a warning once.
+func (p *Platform) tell(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tellOnce(text)
+}
+
+// tellOnce is tell for a caller that holds the lock.
+func (p *Platform) tellOnce(text string) {
+	if !p.told[text] {
+		p.told[text] = true
+		p.warn(text)
+	}
 }
 
 // Kind returns "kubernetes".

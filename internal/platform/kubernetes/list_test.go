@@ -11,7 +11,7 @@ import (
 )
 
 // TestApplyListsItsOwnBindings: Apply lists the bindings that its labels select, and the whole scope only if a binding
-// that it must remove is not among them.
+// that it must remove is not among them. After a removal it lists once more.
 func TestApplyListsItsOwnBindings(t *testing.T) {
 	s := fakeSite(t)
 	p, a := s.open(t), s.access("cluster", "user:alice", "ClusterRole/"+s.role(0), "list")
@@ -35,11 +35,16 @@ func TestApplyListsItsOwnBindings(t *testing.T) {
 	if got := listed(); len(got) != 1 || !strings.Contains(got[0], string(a.Marker.ID)) {
 		t.Errorf("the create listed with the selectors %q, want one that names the grant", got)
 	}
+	apply(t, p, removed(a))
+	if got := listed(); len(got) != 2 || got[0] != got[1] || !strings.Contains(got[0], string(a.Marker.ID)) {
+		t.Errorf("the removal listed with the selectors %q, want two that name the grant", got)
+	}
+	apply(t, p, ensured(a))
 	s.edit(t, "cluster", a.Marker, func(b *rbacv1.RoleBinding) { delete(b.Labels, idLabel) })
 	listed()
 	apply(t, p, removed(a))
-	if got := listed(); len(got) != 2 || got[1] != "" {
-		t.Errorf("the removal listed with the selectors %q, want the whole scope last", got)
+	if got := listed(); len(got) != 3 || got[1] != "" || got[2] != "" {
+		t.Errorf("the removal listed with the selectors %q, want the whole scope before it and after it", got)
 	}
 	if s.allowed(t, a.Binding) {
 		t.Error("access goes on after a removal of a binding without its labels")

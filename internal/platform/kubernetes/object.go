@@ -20,16 +20,35 @@ const (
 	startLabel       = "jit.access/start"
 	endLabel         = "jit.access/end"
 	managedByLabel   = "app.kubernetes.io/managed-by"
+	// accountAnnotation holds the UID of the service account that a binding was made for: another one may be made under
+	// its name (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#uids).
+	accountAnnotation = "jit.access/service-account-uid"
 )
 
-// objectName names the binding of a grant. Two owners may have grants of the same id.
-func objectName(m jit.Marker) string { return "jit-" + string(m.ID) + "-" + m.Owner }
+// namePrefix begins the name of each binding of ours.
+const namePrefix = "jit-"
 
-// labelsOf returns the labels of a marker, in the order in which they are reported.
+// objectName names the binding of a grant. Two owners may have grants of the same id.
+func objectName(m jit.Marker) string { return namePrefix + string(m.ID) + "-" + m.Owner }
+
+// namedGrant returns the marker, without a window, of the grant that the name of a binding names; zero if it names none.
+func namedGrant(b *rbacv1.RoleBinding) jit.Marker {
+	const length = len("00000000-0000-8000-8000-000000000000")
+	rest, ours := strings.CutPrefix(b.Name, namePrefix)
+	if !ours || len(rest) < length+2 {
+		return jit.Marker{}
+	}
+	m := jit.Marker{ID: jit.ID(rest[:length]), Owner: rest[length+1:]}
+	if m.Check() != nil || objectName(m) != b.Name {
+		return jit.Marker{}
+	}
+	return m
+}
+
+// labelsOf returns the labels that hold a marker, in the order in which they are reported.
 func labelsOf(m jit.Marker) [][2]string {
 	parts := strings.Split(m.String(), ":")
 	return [][2]string{
-		{managedByLabel, fieldManager},
 		{ownerLabel, parts[1]},
 		{idLabel, parts[2]},
 		{startLabel, parts[3]},
@@ -53,6 +72,7 @@ func mark(b *rbacv1.RoleBinding, m jit.Marker) {
 	if b.Labels == nil {
 		b.Labels = map[string]string{}
 	}
+	b.Labels[managedByLabel] = fieldManager // it belongs to no one program, so it may change
 	for _, l := range labelsOf(m) {
 		b.Labels[l[0]] = l[1]
 	}
@@ -101,9 +121,6 @@ func damageOf(b *rbacv1.RoleBinding, m jit.Marker, kind string) []string {
 	for _, l := range labelsOf(m) {
 		found = appendAltered(found, "label", l[0], b.Labels, l[1])
 	}
-	if len(b.Finalizers) > 0 {
-		found = append(found, fmt.Sprintf("the finalizers %q would hold up its removal", b.Finalizers))
-	}
 	if len(b.OwnerReferences) > 0 {
 		found = append(found, "it would be removed together with another object, its owner reference")
 	}
@@ -133,7 +150,7 @@ func right(b, want *rbacv1.RoleBinding, m jit.Marker) bool {
 func correct(b, want *rbacv1.RoleBinding, m jit.Marker) *rbacv1.RoleBinding {
 	corrected := b.DeepCopy()
 	corrected.Subjects = want.Subjects
-	corrected.Finalizers, corrected.OwnerReferences = nil, nil
+	corrected.OwnerReferences = nil
 	mark(corrected, m)
 	return corrected
 }

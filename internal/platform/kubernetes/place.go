@@ -24,6 +24,8 @@ const pageSize = 500
 type place struct {
 	*client
 	namespace string
+	// known holds the service accounts that were read, by their paths.
+	known map[string]facts
 }
 
 // kind is the kind of the bindings here.
@@ -110,29 +112,22 @@ func (at place) checkRole(ctx context.Context, ref rbacv1.RoleRef) error {
 	return at.explain(ctx, "read "+roleOf(ref), err)
 }
 
-// list reads all pages. If the version of the pages has expired on the server, it reads everything again as one page.
-func (c *client) list(ctx context.Context, resource, namespace, selector string) ([]rbacv1.RoleBinding, error) {
-	var all []rbacv1.RoleBinding
-	options := &metav1.ListOptions{LabelSelector: selector, Limit: pageSize}
-	for {
-		found, err := page(resource, c.request(http.MethodGet, resource, namespace).VersionedParams(options,
+// list reads all bindings of a place that the selector selects.
+func (c *client) list(ctx context.Context, resource, namespace, selector string) (all []rbacv1.RoleBinding, err error) {
+	err = pages(selector, func() { all = nil }, func(options *metav1.ListOptions) (string, error) {
+		found, err := bindings(resource, c.request(http.MethodGet, resource, namespace).VersionedParams(options,
 			c.parameters).Do(ctx))
-		if apierrors.IsResourceExpired(err) && options.Continue != "" {
-			all, options = nil, &metav1.ListOptions{LabelSelector: selector}
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
 		all = append(all, found.Items...)
-		if options.Continue = found.Continue; options.Continue == "" {
-			return all, nil
-		}
+		return found.Continue, err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return all, nil
 }
 
-// page reads the answer to a list of the resource.
-func page(resource string, answer rest.Result) (*rbacv1.RoleBindingList, error) {
+// bindings reads the answer to a list of the resource.
+func bindings(resource string, answer rest.Result) (*rbacv1.RoleBindingList, error) {
 	page := &rbacv1.RoleBindingList{}
 	if resource == roleBindings {
 		err := answer.Into(page)

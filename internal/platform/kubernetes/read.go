@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -30,8 +31,9 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		return err
 	})
 	if at.namespace != "" {
-		reads.Go(func() (err error) {
-			everywhere, err = place{client: at.client}.list(ctx, "")
+		reads.Go(func() error {
+			shared, err := p.everywhere.Do(ctx, struct{}{})
+			everywhere, err = shared.bindings, cmp.Or(err, shared.err)
 			if apierrors.IsForbidden(err) {
 				snap.Unseen = []string{"the operator may not list ClusterRoleBindings, which give access in every " +
 					"namespace"}
@@ -50,8 +52,27 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 			return jit.Snapshot{Clock: snap.Clock, Advise: p.advise}, err
 		}
 	}
+	if at.known, err = at.accounts(ctx, here); err != nil {
+		return jit.Snapshot{}, err
+	}
 	p.sort(ctx, at, here, everywhere, &snap)
 	return snap, nil
+}
+
+// listing is the outcome of a list. All its readers share the bindings.
+type listing struct {
+	bindings []rbacv1.RoleBinding
+	err      error
+}
+
+// listEverywhere lists the ClusterRoleBindings once for all callers.
+func (p *Platform) listEverywhere(ctx context.Context, callers []struct{}) []listing {
+	var l listing
+	c, err := p.client()
+	if l.err = err; err == nil {
+		l.bindings, l.err = place{client: c}.list(ctx, "")
+	}
+	return slices.Repeat([]listing{l}, len(callers))
 }
 
 // sort adds the bindings of a place, and those of the cluster that hold in it too, to a snapshot.
@@ -85,8 +106,13 @@ func (at place) observed(b *rbacv1.RoleBinding, m jit.Marker) []jit.Observed {
 		return []jit.Observed{o}
 	}
 	var all []jit.Observed
-	for _, s := range b.Subjects {
-		o.Principal = principalOf(s)
+	for i, s := range b.Subjects {
+		o.Principal, o.Gone = principalOf(s), false
+		if account := at.known[pathOfAccount(b)]; i == 0 && another(b, account) {
+			o.Principal += " (another one, made anew)"
+		} else if i == 0 {
+			o.Gone = account.gone && b.Annotations[accountAnnotation] != ""
+		}
 		all = append(all, o)
 	}
 	return all
@@ -101,7 +127,10 @@ func (at place) standing(b *rbacv1.RoleBinding, from string) []jit.Standing {
 	if bootstrapped(b) {
 		return nil
 	}
-	claim, _, _ := claimOf(b)
+	claim, _, claims := claimOf(b)
+	if !claims {
+		claim = namedGrant(b)
+	}
 	var all []jit.Standing
 	for _, s := range b.Subjects {
 		who := principalOf(s)
@@ -132,5 +161,5 @@ func (p *Platform) place(scope string) (place, error) {
 		return place{}, err
 	}
 	c, err := p.client()
-	return place{c, namespace}, err
+	return place{client: c, namespace: namespace}, err
 }

@@ -31,6 +31,7 @@ type site struct {
 	core *coreclient.CoreV1Client
 	cfg  Config // of the platform; on a real cluster that of a user with exactly the operator's role
 
+	loses         bool   // answers to the platform are lost
 	name          string // begins every name
 	namespace     string
 	reads, writes atomic.Int64

@@ -192,6 +192,7 @@ func tampered(c *trial) {
 		c.holds(a)
 		c.allowed(a.Binding, true)
 		tamper.do(a.Marker)
+		time.Sleep(c.Lag) // a removal ends what reads show, and of others' writes they may miss the latest
 		c.apply(p, remove(a)...)
 		c.holds()
 		c.allowed(a.Binding, false)

@@ -56,7 +56,8 @@ func removeTwice(c *trial) {
 func removeByID(c *trial) {
 	a, b := grant(owner, c.binding(0, 0), "by id"), grant(owner, c.binding(1, 1), "stays")
 	c.apply(c.Open(c.T), ensure(a, b)...)
-	c.apply(c.Open(c.T), remove(jit.Access{Marker: jit.Marker{Owner: owner, ID: a.Marker.ID}})...)
+	byID := jit.Access{Marker: jit.Marker{Owner: owner, ID: a.Marker.ID}}
+	c.apply(c.Open(c.T), jit.Change{Op: jit.Remove, Access: byID, Held: true})
 	c.holds(b)
 	c.allowed(a.Binding, false)
 	c.allowed(b.Binding, true)

@@ -46,6 +46,9 @@ type Target struct {
 	// Early is how long before its end the target may end access by itself. Optional.
 	Early time.Duration
 
+	// Lag is how long a read may miss a write. Optional.
+	Lag time.Duration
+
 	// Foreign gives the access without an end and without a marker, as somebody else would.
 	Foreign func(t *testing.T, b jit.Binding)
 	// Dump returns everything on the target that bears no marker, byte for byte.
@@ -92,7 +95,7 @@ type Harness struct {
 }
 
 // patience bounds every single call of the suite.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // Run runs the whole suite, each promise as a subtest.
 func Run(t *testing.T, h Harness) {

@@ -21,7 +21,7 @@ func Spellings(t *testing.T, p jit.Platform, lists ...[]jit.Binding) {
 		var policies []jit.Policy
 		for _, name := range []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(r, "policies")] {
 			effect := rapid.SampledFrom([]jit.Effect{jit.Permit, jit.Forbid}).Draw(r, "effect")
-			policies = append(policies, jit.Policy{Name: name, Effect: effect, Match: DrawMatch(r, all)})
+			policies = append(policies, jit.Policy{Name: name, Effect: effect, Match: jit.Matches{DrawMatch(r, all)}})
 		}
 		var first jit.Verdict
 		for i, written := range rapid.SampledFrom(lists).Draw(r, "binding") {

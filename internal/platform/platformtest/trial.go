@@ -88,6 +88,7 @@ func (c *trial) tryIn(ctx context.Context, p jit.Platform, scope string, all ...
 
 func (c *trial) read(p jit.Platform) jit.Snapshot {
 	c.Helper()
+	time.Sleep(c.Lag)
 	snapshot, err := p.Read(c.ctx, c.Scope)
 	if err != nil {
 		c.Fatalf("Read: %v", err)

@@ -85,6 +85,14 @@ func TestAPrincipalMadeAgainIsAnother(t *testing.T) {
 	if s.allowed(t, a.Binding) {
 		t.Error("the new role has the access of the old one")
 	}
+	snap, err := p.Read(t.Context(), cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window}
+	if got := g.Differs(snap); got.Kind != jit.DriftGone {
+		t.Errorf("drift is %q (%s), want that the principal is gone, so that a sweep ends the grant", got.Kind, got.Words)
+	}
 	apply(t, p, removed(a))
 	apply(t, p, ensured(a)) // a new grant is another matter
 	if !s.allowed(t, a.Binding) {

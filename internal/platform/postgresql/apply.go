@@ -165,6 +165,7 @@ func (t *transaction) run(ctx context.Context, todo []int) {
 		err = t.write(ctx, conn.Conn().PgConn(), units, sessions)
 	}
 	if err == nil {
+		t.tellMade(s, todo)
 		return
 	}
 	for _, i := range todo {
@@ -173,6 +174,15 @@ func (t *transaction) run(ctx context.Context, todo []int) {
 			if lostRace(err) || together && t.apart {
 				t.again = append(t.again, i)
 			}
+		}
+	}
+}
+
+// tellMade gives each access that has ended the error about what may outlive it.
+func (t *transaction) tellMade(s *state, todo []int) {
+	for _, i := range todo {
+		if m := t.changes[i].Access.Marker; t.changes[i].Op == jit.Remove && t.errs[i] == nil {
+			t.errs[i] = s.leftActing(wrapperName(m.Owner, m.ID))
 		}
 	}
 }
@@ -200,13 +210,15 @@ func (t *transaction) oneEach(todo []int) []int {
 // begin opens the transaction, takes the lock and reads what concerns the changes, in one round trip.
 func (t *transaction) begin(ctx context.Context, conn *pgx.Conn, major int, todo []int) (*state, error) {
 	names := map[string]bool{}
-	var wrappers []string
+	var wrappers, removed []string
 	for _, i := range todo {
 		a := t.changes[i].Access
 		wrapper := wrapperName(a.Marker.Owner, a.Marker.ID)
 		wrappers = append(wrappers, wrapper)
 		names[wrapper] = true
-		if t.changes[i].Op != jit.Remove {
+		if t.changes[i].Op == jit.Remove {
+			removed = append(removed, wrapper)
+		} else {
 			names[a.Binding.Principal], names[a.Binding.Role] = true, true
 		}
 	}
@@ -220,6 +232,9 @@ func (t *transaction) begin(ctx context.Context, conn *pgx.Conn, major int, todo
 	}
 	batch.Queue(setLockTimeout(maxWait / time.Duration(2*len(todo)))) // two units each, as a rule
 	s.queueNamed(batch, major, slices.Sorted(maps.Keys(names)), wrappers)
+	if major < 16 && len(removed) > 0 {
+		batch.Queue(madeSQL, removed).Query(collect(&s.made))
+	}
 	t.platform.call("read")
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, t.platform.explain(ctx, "read roles under the lock", err)

@@ -82,12 +82,14 @@ type recalled struct {
 	at    time.Time
 }
 
+// includedSQL has OFFSET 0 so that the planner looks members and roles up one by one: it expects many more.
 const includedSQL = `WITH RECURSIVE reach (oid) AS (
 	SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name
 	UNION
-	SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN reach ON reach.oid OPERATOR(pg_catalog.=) m.member)
+	SELECT up.roleid FROM reach, LATERAL (SELECT m.roleid FROM pg_catalog.pg_auth_members m
+		WHERE m.member OPERATOR(pg_catalog.=) reach.oid OFFSET 0) up)
 SELECT r.rolname::pg_catalog.text, r.rolsuper OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls
-FROM reach JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) reach.oid`
+FROM reach, LATERAL (SELECT * FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) reach.oid OFFSET 0) r`
 
 func (p *Platform) askIncluded(ctx context.Context, role string) ([]inclusion, error) {
 	found, major, err := query[inclusion](ctx, p, fmt.Sprintf("read which roles %q includes", role), includedSQL, role)

@@ -21,10 +21,10 @@ func TestPoliciesSeeWhatARoleIncludes(t *testing.T) {
 	s.exec(t, "GRANT pg_execute_server_program TO "+through)
 	s.exec(t, "GRANT "+through+" TO "+dba)
 
-	all := jit.Policy{Name: "all", Effect: jit.Permit, Match: jit.Match{Roles: []string{"*"}}}
+	all := jit.Policy{Name: "all", Effect: jit.Permit, Match: jit.Matches{{Roles: []string{"*"}}}}
 	literal := jit.Policy{Name: "literal", Effect: jit.Permit,
-		Match: jit.Match{Roles: []string{dba, super, "pg_read_all_data"}}}
-	forbid := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"pg_execute_*"}}}
+		Match: jit.Matches{{Roles: []string{dba, super, "pg_read_all_data"}}}}
+	forbid := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"pg_execute_*"}}}}
 	old := strings.HasPrefix(s.text(t, "SHOW server_version"), "15")
 	for _, c := range []struct {
 		role      string

@@ -80,6 +80,11 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err != nil {
 		return nil, unreadable
 	}
+	if strings.Contains(cfg.URL, "://") && jit.Misplaced(cfg.URL) || strings.Contains(pc.ConnConfig.Host, "@") {
+		return nil, jit.Invalid("url",
+			"percent-encode every special character in the user and the password (@ is %40, / is %2F)",
+			"the URL has an @ that does not end its user")
+	}
 	if pc.ConnConfig.ConnectTimeout == 0 {
 		pc.ConnConfig.ConnectTimeout = connectTimeout
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -54,16 +55,27 @@ func (s *state) snapshot(major int) jit.Snapshot {
 			continue // access through it shows as standing access
 		}
 		ours[w.Name] = true
-		snap.Ours = append(snap.Ours, w.observed(major)...)
+		snap.Ours = append(snap.Ours, w.observed(major, s.dropped(w.principal))...)
 	}
 	snap.Standing = s.standing(ours)
 	snap.Advise = s.advise(major)
 	return snap
 }
 
+// dropped reports whether the server has no role of that oid; an empty one is unknown.
+func (s *state) dropped(oid string) bool {
+	if s.oids == nil {
+		s.oids = make(map[string]bool, len(s.roles))
+		for _, r := range s.roles {
+			s.oids[strconv.FormatUint(uint64(r.OID), 10)] = true
+		}
+	}
+	return oid != "" && !s.oids[oid]
+}
+
 // observed returns one entry for each member and role of the wrapper; if it gives nothing, one entry without a
-// principal.
-func (w *wrapper) observed(major int) []jit.Observed {
+// principal. gone: the role that the grant was made for was dropped.
+func (w *wrapper) observed(major int, gone bool) []jit.Observed {
 	o := jit.Observed{Marker: w.marker, Detail: fmt.Sprintf("role %q", w.Name),
 		Damage: strings.Join(w.damage(major), "; ")}
 	var members, roles []string
@@ -82,7 +94,7 @@ func (w *wrapper) observed(major int) []jit.Observed {
 	}
 	members, roles = slices.Compact(members), slices.Compact(roles) // they are in order
 	if len(members) == 0 || len(roles) == 0 {
-		o.Role = strings.Join(roles, ", ")
+		o.Role, o.Gone = strings.Join(roles, ", "), gone && len(members) == 0
 		return []jit.Observed{o}
 	}
 	var all []jit.Observed

@@ -20,8 +20,12 @@ type state struct {
 	// standby: the server follows another one and is read-only.
 	standby bool
 	roles   map[string]role
+	// oids are those of the roles, for a snapshot.
+	oids map[string]bool
 	// memberships, in the order of role, member and grantor.
 	memberships []membership
+	// made is what may outlive the access that ends.
+	made []made
 }
 
 // role is one role of the server.
@@ -57,9 +61,9 @@ const (
 	// clockSQL reads the time, the current role, and whether the server is a standby.
 	clockSQL = `SELECT pg_catalog.clock_timestamp(), CURRENT_USER::pg_catalog.text, pg_catalog.pg_is_in_recovery()`
 
-	// rolesSQL is a format for ownsSQL.
+	// rolesSQL is a format for ownsSQL. A comment can have a gigabyte, and a marker never has more than 1000 characters.
 	rolesSQL = `SELECT r.oid, r.rolname::pg_catalog.text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
-	r.rolreplication, r.rolbypassrls, COALESCE(d.description, ''),
+	r.rolreplication, r.rolbypassrls, COALESCE(pg_catalog.left(d.description, 1000), ''),
 	%s
 FROM pg_catalog.pg_roles r
 LEFT JOIN pg_catalog.pg_shdescription d ON d.objoid OPERATOR(pg_catalog.=) r.oid

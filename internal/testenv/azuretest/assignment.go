@@ -25,7 +25,7 @@ func (b binding) gives(principal, role, scope string) bool {
 // json returns the properties of a binding, with further ones.
 func (b binding) json(more map[string]any) map[string]any {
 	properties := map[string]any{"principalId": b.principal, "principalType": b.kind,
-		"roleDefinitionId": provider + "roleDefinitions/" + b.role, "scope": b.scope}
+		"roleDefinitionId": definitionID(b.scope, b.role), "scope": b.scope}
 	maps.Copy(properties, more)
 	return properties
 }
@@ -35,6 +35,25 @@ type assignment struct {
 	binding
 	name, description, condition string
 	created, removed             time.Time
+	// edits are the descriptions that were replaced, which a lagging list still shows.
+	edits []edit
+}
+
+// edit is a description until it was replaced.
+type edit struct {
+	description string
+	until       time.Time
+}
+
+// asOf returns the assignment as a list shows it that has the state of a time.
+func (a *assignment) asOf(at time.Time) *assignment {
+	old := *a
+	for _, e := range slices.Backward(a.edits) {
+		if e.until.After(at) {
+			old.description = e.description
+		}
+	}
+	return &old
 }
 
 const (
@@ -70,13 +89,13 @@ func (s *Server) listAssignments(scope, filter string) []any {
 	all := slices.Clone(s.plain)
 	for _, c := range s.schedules { // PIM keeps an assignment while a schedule is active
 		if c.holds(s.now()) && !c.pending {
-			all = append(all, &assignment{binding: c.binding, name: c.name, created: c.created, removed: c.removed})
+			all = append(all, &assignment{binding: c.binding, name: c.name, created: c.began(), removed: c.removed})
 		}
 	}
 	var listed []any
 	for _, a := range all {
 		if selects(filter, scope, a.scope) && s.seen(a.created, a.removed) {
-			listed = append(listed, a.json())
+			listed = append(listed, a.asOf(s.now().Add(-s.Lag)).json())
 		}
 	}
 	return listed
@@ -124,6 +143,7 @@ func (s *Server) assign(wanted assignment) (int, any, *failure) {
 			return 0, nil, &failure{http.StatusConflict, "RoleAssignmentUpdateNotPermitted",
 				"Tenant ID, application ID, principal ID, and scope are not allowed to be updated."}
 		case a.name == wanted.name:
+			a.edits = append(a.edits, edit{a.description, s.now()})
 			a.description, a.condition = wanted.description, wanted.condition
 			return http.StatusOK, a.json(), nil
 		case same:
@@ -141,6 +161,16 @@ func (s *Server) assign(wanted assignment) (int, any, *failure) {
 	}
 	s.plain = append(s.plain, &wanted)
 	return http.StatusCreated, wanted.json(), nil
+}
+
+// getAssignment answers with an assignment, which the list may still lack.
+func (s *Server) getAssignment(scope, name string) (int, any, *failure) {
+	for _, a := range s.live() {
+		if a.name == name && strings.EqualFold(a.scope, scope) {
+			return http.StatusOK, a.json(), nil
+		}
+	}
+	return 0, nil, &failure{http.StatusNotFound, "RoleAssignmentNotFound", "The role assignment is not found."}
 }
 
 func (s *Server) deleteAssignment(scope, name string) (int, any, *failure) {

@@ -1,6 +1,7 @@
 package azuretest
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,31 +13,12 @@ import (
 // https://learn.microsoft.com/rest/api/authorization/role-assignment-schedule-requests
 const kept = 45 * 24 * time.Hour
 
-// schedule is an assignment of PIM.
-type schedule struct {
-	binding
-	name             string
-	text             string // the justification of the request that made it
-	start, end       time.Time
-	created, removed time.Time
-	pending          bool
-}
-
-// never is the end of an assignment without one.
-var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// holds reports whether the time is inside the schedule.
-func (c *schedule) holds(at time.Time) bool { return !at.Before(c.start) && at.Before(c.end) }
-
-// exists reports whether the schedule has neither ended nor been removed.
-func (c *schedule) exists(now time.Time) bool { return c.removed.IsZero() && c.end.After(now) }
-
 // request is a request of PIM.
 type request struct {
 	binding
 	name, status string
 	created      time.Time
-	looks        int
+	looks, gets  int
 	schedule     *schedule
 	Properties   properties
 }
@@ -72,11 +54,11 @@ func (p properties) String() string {
 		[]string{p.RequestType, p.PrincipalID, p.RoleDefinitionID, p.Justification, p.ScheduleInfo.text()}, " ")
 }
 
-func (r *request) json() map[string]any {
+func (r *request) json(now time.Time) map[string]any {
 	p := map[string]any{
 		"principalId": r.Properties.PrincipalID, "principalType": r.kind,
 		"roleDefinitionId": r.Properties.RoleDefinitionID, "requestType": r.Properties.RequestType,
-		"scope": r.scope, "status": r.status, "requestorId": "00000000-0000-4000-8000-0000000000ff",
+		"scope": r.scope, "status": r.state(now), "requestorId": "00000000-0000-4000-8000-0000000000ff",
 		"createdOn":     r.created.UTC().Format("2006-01-02T15:04:05.0000000Z07:00"),
 		"justification": r.Properties.Justification,
 	}
@@ -90,12 +72,47 @@ func (r *request) json() map[string]any {
 		"type": "Microsoft.Authorization/RoleAssignmentScheduleRequests", "properties": p}
 }
 
+// granted is the status of a request whose access has not begun. Such a request can only be cancelled:
+// https://learn.microsoft.com/graph/api/unifiedroleassignmentschedulerequest-cancel describes the same of directory
+// roles.
+const granted = "Granted"
+
+// state is the status of a request at a time: PIM begins the access that it has granted.
+func (r *request) state(now time.Time) string {
+	if r.status == granted && !r.schedule.start.After(now) {
+		return "Provisioned"
+	}
+	return r.status
+}
+
+// cancel takes back a request that PIM has not begun to carry out.
+func (s *Server) cancel(name string) (int, any, *failure) {
+	for _, r := range s.requests {
+		if r.name != name || s.now().Sub(r.created) >= kept {
+			continue
+		}
+		if r.state(s.now()) != granted {
+			return 0, nil, bad("RequestCannotBeCancelled", "Request is not in cancellable state.")
+		}
+		r.status, r.schedule.removed = "Canceled", s.now()
+		return http.StatusOK, nil, nil
+	}
+	return 0, nil, notFound()
+}
+
+func notFound() *failure {
+	return &failure{http.StatusNotFound, "RoleAssignmentScheduleRequestNotFound",
+		"The role assignment schedule request is not found."}
+}
+
 func (s *Server) listRequests(scope, filter string) []any {
 	var all []any
 	for _, r := range s.requests {
-		if selects(filter, scope, r.scope) && s.now().Sub(r.created) < kept {
+		// On a clock that stands still, a request is dated some microseconds ahead.
+		age := max(s.now().Sub(r.created), 0)
+		if selects(filter, scope, r.scope) && age < kept && age >= s.RequestLag {
 			s.look(r)
-			all = append(all, r.json())
+			all = append(all, r.json(s.now()))
 		}
 	}
 	return all
@@ -104,12 +121,14 @@ func (s *Server) listRequests(scope, filter string) []any {
 func (s *Server) getRequest(name string) (int, any, *failure) {
 	for _, r := range s.requests {
 		if r.name == name && s.now().Sub(r.created) < kept {
+			if r.gets++; r.gets <= s.Unfound {
+				break
+			}
 			s.look(r)
-			return http.StatusOK, r.json(), nil
+			return http.StatusOK, r.json(s.now()), nil
 		}
 	}
-	return 0, nil, &failure{http.StatusNotFound, "RoleAssignmentScheduleRequestNotFound",
-		"The role assignment schedule request is not found."}
+	return 0, nil, notFound()
 }
 
 // look counts a read of a request, by its name or in a list. A request is carried out after [Server.Looks] reads.
@@ -117,52 +136,6 @@ func (s *Server) look(r *request) {
 	if r.looks++; r.looks >= s.Looks {
 		s.carryOut(r)
 	}
-}
-
-// scheduled returns the schedule of a principal, role and scope, or nil.
-func (s *Server) scheduled(principal, role, scope string) *schedule {
-	for _, c := range s.schedules {
-		if c.is(principal, role, scope) && c.exists(s.now()) {
-			return c
-		}
-	}
-	return nil
-}
-
-func (c *schedule) json(moved time.Duration) map[string]any {
-	p := c.binding.json(map[string]any{
-		"status": "Provisioned", "assignmentType": "Assigned", "memberType": "Direct",
-		"startDateTime":                   c.start.UTC().Format(time.RFC3339Nano),
-		"roleAssignmentScheduleRequestId": c.scope + provider + "RoleAssignmentScheduleRequests/" + c.name,
-	})
-	if !c.end.Equal(never) {
-		p["endDateTime"] = c.end.Add(moved).UTC().Format(time.RFC3339Nano)
-	}
-	return map[string]any{"id": c.scope + provider + "roleAssignmentSchedules/" + c.name, "name": c.name,
-		"properties": p}
-}
-
-// scheduleJSON describes a plain assignment, which the list of schedules shows too.
-func (a *assignment) scheduleJSON() map[string]any {
-	p := a.binding.json(map[string]any{"status": "Provisioned", "assignmentType": "Assigned",
-		"startDateTime": a.created.UTC().Format(time.RFC3339Nano)})
-	return map[string]any{"id": a.scope + provider + "roleAssignmentSchedules/" + a.name, "name": a.name,
-		"properties": p}
-}
-
-func (s *Server) listSchedules(scope, filter string) []any {
-	var all []any
-	for _, c := range s.schedules {
-		if selects(filter, scope, c.scope) && s.seen(c.created, c.removed) && c.end.After(s.now().Add(-s.Lag)) {
-			all = append(all, c.json(s.Moved))
-		}
-	}
-	for _, a := range s.plain {
-		if selects(filter, scope, a.scope) && s.seen(a.created, a.removed) {
-			all = append(all, a.scheduleJSON())
-		}
-	}
-	return all
 }
 
 func (s *Server) putRequest(hr *http.Request, scope, name string) (int, any, *failure) {
@@ -185,7 +158,7 @@ func (s *Server) putRequest(hr *http.Request, scope, name string) (int, any, *fa
 		status: "PendingProvisioning",
 		// No two requests are made at the same time.
 		created: s.now().Add(time.Duration(len(s.requests)) * time.Microsecond)}
-	r.Properties.RoleDefinitionID = provider + "roleDefinitions/" + role
+	r.Properties.RoleDefinitionID = definitionID(scope, role)
 	if failed = s.checkRequest(r); failed == nil {
 		failed = s.begin(r)
 	}
@@ -196,7 +169,7 @@ func (s *Server) putRequest(hr *http.Request, scope, name string) (int, any, *fa
 	if s.Looks == 0 {
 		s.carryOut(r)
 	}
-	return http.StatusCreated, r.json(), nil
+	return http.StatusCreated, r.json(s.now()), nil
 }
 
 // checkRequest refuses a request without a new name or a reason, or while another one is pending.
@@ -232,7 +205,7 @@ func (s *Server) begin(r *request) *failure {
 		return bad("RoleAssignmentExists", "The Role assignment already exists.")
 	case kind != "AdminUpdate" && kind != "AdminRemove":
 		return bad("InvalidRoleAssignmentRequestType", "The request type %q is not for administrators.", kind)
-	case there == nil:
+	case there == nil || there.start.After(s.now()):
 		return bad("RoleAssignmentDoesNotExist", "The Role assignment does not exist.")
 	}
 	r.schedule = there
@@ -261,7 +234,7 @@ func (s *Server) beginRemove(r *request) *failure {
 	if r.Properties.ScheduleInfo != nil {
 		return bad("InvalidRoleAssignmentRequestSchedule", "A removal has no schedule.")
 	}
-	if !s.now().Before(r.schedule.start) && s.now().Sub(r.schedule.created) < s.Active {
+	if s.now().Sub(r.schedule.began()) < s.Active {
 		return s.tooShort()
 	}
 	return nil
@@ -286,19 +259,25 @@ func (s *Server) window(r *request) (start, end time.Time, failed *failure) {
 	}
 	longest, limited := s.settings[r.role]
 	switch {
-	case !end.After(s.now()) || start.Before(s.now().Add(-kept)):
+	case !end.After(s.now()) || start.Before(s.now().Add(-kept)), r.schedule != nil && start.After(s.now()):
 		failed = bad("InvalidRoleAssignmentRequestSchedule", "The schedule of the Role assignment request is invalid.")
 	case end.Sub(start) < s.Active:
 		failed = s.tooShort()
 	case limited && end.Sub(start) > longest:
 		failed = bad(violation, `The following policy rules failed: ["ExpirationRule"]`)
 	}
+	if end = end.Add(s.Moved); start.After(s.now()) {
+		start = start.Add(s.Moved)
+		i.StartDateTime = &start
+	}
+	i.Expiration.EndDateTime = &end
 	return start, end, failed
 }
 
 // carryOut gives a request its effect.
 func (s *Server) carryOut(r *request) {
-	if r.status != "PendingProvisioning" {
+	if r.status != "PendingProvisioning" || s.Stuck != "" {
+		r.status = cmp.Or(s.Stuck, r.status)
 		return
 	}
 	r.status = "Provisioned"
@@ -306,7 +285,7 @@ func (s *Server) carryOut(r *request) {
 	case "AdminAssign":
 		r.schedule.pending = false
 		if r.schedule.start.After(s.now()) {
-			r.status = "ScheduleCreated"
+			r.status = granted
 		}
 	case "AdminUpdate":
 		if i := r.Properties.ScheduleInfo; i != nil {
@@ -319,64 +298,4 @@ func (s *Server) carryOut(r *request) {
 		r.status = "Revoked"
 		r.schedule.removed = s.now()
 	}
-}
-
-// Admit assigns a role with PIM until end, with the administrator's justification. A zero end means no end.
-func (s *Server) Admit(principal, role, scope, justification string, end time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := &schedule{binding: binding{scope, principal, s.principals[principal].kind, role},
-		name: fmt.Sprintf("%08x-0000-4000-8000-0000000000ad", len(s.requests)),
-		text: justification, start: s.now(), created: s.now()}
-	r := s.outsider(c, "AdminAssign")
-	r.Properties.Justification = justification
-	r.until(end)
-	s.schedules = append(s.schedules, c)
-}
-
-// Move changes the end of the schedule of a principal, role and scope, as an administrator would with PIM; zero removes
-// it.
-func (s *Server) Move(principal, role, scope string, end time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.outsider(s.scheduled(principal, role, scope), "AdminUpdate").until(end)
-}
-
-// until sets the end that a request asks for, and that of its schedule; zero is none.
-func (r *request) until(end time.Time) {
-	expiration := &r.Properties.ScheduleInfo.Expiration
-	if end.IsZero() {
-		r.schedule.end, expiration.Type = never, "NoExpiration"
-	} else {
-		r.schedule.end, expiration.Type, expiration.EndDateTime = end, "AfterDateTime", &end
-	}
-}
-
-// Revoke removes the assignment of a principal, role and scope, as an administrator would with PIM.
-func (s *Server) Revoke(principal, role, scope string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.scheduled(principal, role, scope)
-	r := s.outsider(c, "AdminRemove")
-	r.status, r.Properties.ScheduleInfo, c.removed = "Revoked", nil, s.now()
-}
-
-// Unschedule removes the assignment of a principal, role and scope without a request, as happens when somebody deletes
-// the role assignment behind it.
-func (s *Server) Unschedule(principal, role, scope string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.scheduled(principal, role, scope).removed = s.now()
-}
-
-// outsider adds a request of an administrator.
-func (s *Server) outsider(c *schedule, kind string) *request {
-	r := &request{
-		binding: c.binding, name: strings.Replace(c.name, c.name[:8], fmt.Sprintf("%08x", len(s.requests)), 1),
-		created: s.now(), schedule: c, status: "Provisioned",
-		Properties: properties{PrincipalID: c.principal, RoleDefinitionID: provider + "roleDefinitions/" + c.role,
-			RequestType: kind, Justification: "because I can", ScheduleInfo: &info{}},
-	}
-	s.requests = append(s.requests, r)
-	return r
 }

@@ -26,10 +26,18 @@ type Server struct {
 	Active time.Duration
 	// Looks is the number of reads before a request is carried out.
 	Looks int
-	// Lag is the delay of the lists of assignments and schedules.
-	Lag time.Duration
-	// Moved is the time by which the service moves an end while it provisions the assignment.
+	// Lag is the delay of the lists of assignments and schedules, and RequestLag that of the list of requests.
+	Lag, RequestLag time.Duration
+	// Stuck, if set, is the status that requests stay in.
+	Stuck string
+	// Unfound is the number of reads of a new request by its name that find nothing.
+	Unfound int
+	// Moved is the time by which the service moves an end, or a beginning that is still to come, while it provisions
+	// the assignment.
 	Moved time.Duration
+	// Lose is the number of writes of which the last is carried out and answered with a fault, again and again; 0 loses
+	// no answer.
+	Lose int
 	// PageSize is the number of entries in a page of a list.
 	PageSize int
 
@@ -44,6 +52,7 @@ type Server struct {
 	settings    map[string]time.Duration // by role id: the longest assignment
 	unlicensed  bool
 	denied      map[string]bool // actions that the caller may not do
+	done        map[string]bool // actions that the caller did
 	faults      []Fault
 	reads       int
 	writes      int
@@ -72,7 +81,7 @@ func New(t *testing.T) *Server {
 	s := &Server{
 		Active: 5 * time.Minute, PageSize: 100,
 		scopes: map[string]bool{}, principals: map[string]*person{}, settings: map[string]time.Duration{},
-		denied:      map[string]bool{},
+		denied: map[string]bool{}, done: map[string]bool{},
 		definitions: map[string]string{Reader: "Reader", Contributor: "Contributor"},
 	}
 	server := httptest.NewServer(s)
@@ -111,6 +120,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	fault := s.fault(r.Method)
+	if fault == nil && s.Lose > 0 && r.Method != http.MethodGet && s.writes%s.Lose == 0 {
+		fault = &Fault{Status: http.StatusGatewayTimeout, Code: "GatewayTimeout", Lost: true}
+	}
 	if fault != nil && !fault.Lost {
 		answerFault(w, fault)
 		return
@@ -174,8 +186,11 @@ func (s *Server) answer(r *http.Request) (int, any, *failure) {
 	}
 	scope := "/" + strings.TrimLeft(r.URL.Path[:i], "/")
 	kind, name, _ := strings.Cut(r.URL.Path[i+len(provider):], "/")
-	verb := map[string]string{http.MethodGet: "read", http.MethodPut: "write", http.MethodDelete: "delete"}[r.Method]
-	if action := "Microsoft.Authorization/" + kind + "/" + verb; s.denied[action] {
+	verb := map[string]string{http.MethodGet: "read", http.MethodPut: "write", http.MethodDelete: "delete",
+		http.MethodPost: "cancel/action"}[r.Method]
+	action := "Microsoft.Authorization/" + kind + "/" + verb
+	s.done[action] = true
+	if s.denied[action] {
 		return 0, nil, &failure{http.StatusForbidden, "AuthorizationFailed",
 			fmt.Sprintf("The client 'jit-operator' does "+
 				"not have authorization to perform action '%s' over scope '%s' or the scope is invalid.", action,
@@ -193,14 +208,20 @@ func (s *Server) route(r *http.Request, scope, kind, name string) (int, any, *fa
 	filter := r.URL.Query().Get("$filter")
 	switch r.Method + " " + kind {
 	case "GET roleDefinitions":
-		return s.roleDefinitions(r, name)
+		return s.roleDefinitions(r, scope, name)
 	case "GET roleAssignments":
+		if name != "" {
+			return s.getAssignment(scope, name)
+		}
 		return s.listed(r, s.listAssignments(scope, filter))
 	case "PUT roleAssignments":
 		return s.putAssignment(r, scope, name)
 	case "DELETE roleAssignments":
 		return s.deleteAssignment(scope, name)
 	case "GET roleAssignmentSchedules":
+		if name != "" {
+			return s.getSchedule(name)
+		}
 		return s.listed(r, s.listSchedules(scope, filter))
 	case "GET roleAssignmentScheduleRequests":
 		if name != "" {
@@ -209,6 +230,10 @@ func (s *Server) route(r *http.Request, scope, kind, name string) (int, any, *fa
 		return s.listed(r, s.listRequests(scope, filter))
 	case "PUT roleAssignmentScheduleRequests":
 		return s.putRequest(r, scope, name)
+	case "POST roleAssignmentScheduleRequests":
+		if name, ok := strings.CutSuffix(name, "/cancel"); ok {
+			return s.cancel(name)
+		}
 	}
 	return 0, nil, &failure{http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method + " is not served"}
 }

@@ -77,6 +77,13 @@ func (s *Server) Deny(action string) {
 	s.denied[action] = true
 }
 
+// Done returns the actions that the caller did or tried, sorted.
+func (s *Server) Done() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.done))
+}
+
 // Fail replaces the next answers with faults.
 func (s *Server) Fail(faults ...Fault) {
 	s.mu.Lock()
@@ -128,26 +135,34 @@ func (s *Server) subscriptions() []any {
 	return all
 }
 
-func (s *Server) definition(id string) map[string]any {
+// definitionID is the id of a role definition as answers about a scope write it: with the scope's subscription.
+func definitionID(scope, role string) string {
+	if parts := strings.Split(scope, "/"); len(parts) > 2 && strings.EqualFold(parts[1], "subscriptions") {
+		return "/subscriptions/" + parts[2] + provider + "roleDefinitions/" + role
+	}
+	return provider + "roleDefinitions/" + role
+}
+
+func (s *Server) definition(scope, id string) map[string]any {
 	return map[string]any{
-		"id": provider + "roleDefinitions/" + id, "name": id, "type": "Microsoft.Authorization/roleDefinitions",
+		"id": definitionID(scope, id), "name": id, "type": "Microsoft.Authorization/roleDefinitions",
 		"properties": map[string]any{"roleName": s.definitions[id], "type": "BuiltInRole"},
 	}
 }
 
-func (s *Server) roleDefinitions(r *http.Request, id string) (int, any, *failure) {
+func (s *Server) roleDefinitions(r *http.Request, scope, id string) (int, any, *failure) {
 	if id != "" {
 		if s.definitions[id] == "" {
 			return 0, nil, &failure{http.StatusNotFound, "RoleDefinitionDoesNotExist",
 				"The specified role definition with ID '" + id + "' does not exist."}
 		}
-		return http.StatusOK, s.definition(id), nil
+		return http.StatusOK, s.definition(scope, id), nil
 	}
 	wanted := strings.TrimSuffix(strings.TrimPrefix(r.URL.Query().Get("$filter"), "roleName eq '"), "'")
 	var all []any
 	for _, id := range slices.Sorted(maps.Keys(s.definitions)) {
 		if strings.EqualFold(s.definitions[id], strings.ReplaceAll(wanted, "''", "'")) {
-			all = append(all, s.definition(id))
+			all = append(all, s.definition(scope, id))
 		}
 	}
 	return s.listed(r, all)

@@ -120,10 +120,8 @@ func (s *Server) holds(expression string, q Ask) bool {
 	if err != nil {
 		return false
 	}
-	name, service := cmp.Or(q.Name, q.Scope), "cloudresourcemanager.googleapis.com"
-	if strings.HasPrefix(q.Scope, Bucket) {
-		service = "storage.googleapis.com"
-	}
+	api, _, _ := strings.Cut(kindOf(q.Scope).API, "/")
+	name, service := cmp.Or(q.Name, q.Scope), api+".googleapis.com"
 	result, _, err := p.Eval(map[string]any{
 		"request.time": q.At, "resource.name": name,
 		"resource.service": service, "resource.type": service + "/Resource",

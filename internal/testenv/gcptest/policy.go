@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Policy is a policy as the APIs write it (https://cloud.google.com/iam/docs/reference/rest/v1/Policy).
@@ -21,6 +23,8 @@ type Policy struct {
 	// Only buckets have Kind and ResourceID.
 	Kind       string `json:"kind,omitempty"`
 	ResourceID string `json:"resourceId,omitempty"`
+	// Only datasets have Authorized: the access entries of views, routines and datasets.
+	Authorized []json.RawMessage `json:"-"`
 }
 
 // Binding is a role and its members.
@@ -42,7 +46,7 @@ type Condition struct {
 
 // Clone copies a policy.
 func (p Policy) Clone() Policy {
-	p.Bindings = slices.Clone(p.Bindings)
+	p.Bindings, p.Authorized = slices.Clone(p.Bindings), slices.Clone(p.Authorized)
 	for i, b := range p.Bindings {
 		p.Bindings[i].Members = slices.Clone(b.Members)
 		if b.Condition != nil {
@@ -103,18 +107,52 @@ func (s *Server) etag() string {
 
 // store keeps a policy in its canonical form.
 func (s *Server) store(at *resource, p Policy) {
-	at.policy = Policy{Etag: s.etag(), Bindings: canonical(p.Bindings), AuditConfigs: p.AuditConfigs}
+	if s.lag > 0 {
+		at.past = append(at.past, past{time.Now(), at.policy})
+	}
+	at.policy = Policy{Etag: s.etag(), Bindings: canonical(p.Bindings), AuditConfigs: p.AuditConfigs,
+		Authorized: p.Authorized}
+}
+
+// past is the policy of a resource until a time.
+type past struct {
+	until  time.Time
+	policy Policy
+}
+
+// shown returns the resource as a read shows it: as it was at some time within the lag
+// (https://cloud.google.com/iam/docs/overview#consistency).
+func (s *Server) shown(at *resource) *resource {
+	as := time.Now().Add(-s.lag)
+	for _, was := range at.past {
+		if was.until.After(as) {
+			old := *at
+			old.policy = was.policy
+			return &old
+		}
+	}
+	return at
+}
+
+// when is the condition; empty if there is none.
+func (b Binding) when() Condition {
+	if b.Condition == nil {
+		return Condition{}
+	}
+	return *b.Condition
 }
 
 // canonical merges bindings of the same role and condition, drops empty ones and sorts all, which exposes a client that
 // relies on the order in which it wrote them.
 func canonical(bindings []Binding) []Binding {
-	merged := map[string]*Binding{}
+	type key struct {
+		role        string
+		conditional bool
+		Condition
+	}
+	merged := map[key]*Binding{}
 	for _, b := range bindings {
-		key := b.Role
-		if b.Condition != nil {
-			key = fmt.Sprintf("%s\x00%q", b.Role, *b.Condition)
-		}
+		key := key{b.Role, b.Condition != nil, b.when()}
 		if there, ok := merged[key]; ok {
 			there.Members = append(there.Members, b.Members...)
 			there.BindingID = cmp.Or(there.BindingID, b.BindingID)
@@ -131,8 +169,9 @@ func canonical(bindings []Binding) []Binding {
 		}
 	}
 	slices.SortFunc(all, func(a, b Binding) int {
-		return cmp.Or(cmp.Compare(a.Role, b.Role),
-			cmp.Compare(fmt.Sprintf("%q", a.Condition), fmt.Sprintf("%q", b.Condition)))
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.when().Title, b.when().Title),
+			cmp.Compare(a.when().Description, b.when().Description),
+			cmp.Compare(a.when().Expression, b.when().Expression))
 	})
 	return all
 }
@@ -151,7 +190,7 @@ func (r *resource) sent(version int) Policy {
 			}
 		}
 	}
-	if r.bucket() {
+	if r.kind.storage() {
 		p.Kind, p.ResourceID = "storage#policy", strings.TrimPrefix(r.scope, "//storage.googleapis.com/")
 	}
 	return p
@@ -159,9 +198,18 @@ func (r *resource) sent(version int) Policy {
 
 func (s *Server) getPolicy(at *resource, r *http.Request) (any, *failure) {
 	version := 0
-	if at.bucket() {
-		_, _ = fmt.Sscan(r.URL.Query().Get("optionsRequestedPolicyVersion"), &version)
-		return at.sent(version), nil
+	if at.kind.Version != "" {
+		if f := onlyParameter(r, at.kind.Version); f != nil {
+			return nil, f
+		}
+		_, _ = fmt.Sscan(r.URL.Query().Get(at.kind.Version), &version)
+		if at.kind.dataset() {
+			return s.shown(at).answerDataset(version), nil
+		}
+		return s.shown(at).sent(version), nil
+	}
+	if f := onlyParameter(r, ""); f != nil {
+		return nil, f
 	}
 	var body struct {
 		Options struct {
@@ -174,7 +222,23 @@ func (s *Server) getPolicy(at *resource, r *http.Request) (any, *failure) {
 	if version = body.Options.RequestedPolicyVersion; version != 0 && version != 1 && version != 3 {
 		return nil, invalid("Invalid requested policy version %d.", version)
 	}
-	return at.sent(version), nil
+	return s.shown(at).sent(version), nil
+}
+
+// onlyParameter refuses a read with any other parameter, or with a body where the parameter takes its place.
+func onlyParameter(r *http.Request, name string) *failure {
+	for given := range r.URL.Query() {
+		if given != name && given != "alt" && given != "prettyPrint" { // those every API has
+			return invalid("Invalid JSON payload received. Unknown name %q: Cannot bind query parameter.", given)
+		}
+	}
+	if name == "" {
+		return nil
+	}
+	if text, err := io.ReadAll(r.Body); err != nil || len(text) > 0 {
+		return invalid("Invalid JSON payload received. Unknown name \"options\": Cannot find field.")
+	}
+	return nil
 }
 
 // decode reads a body. Like the service, it refuses unknown fields.
@@ -208,16 +272,23 @@ func (s *Server) setPolicy(at *resource, r *http.Request, downgrade bool) (any, 
 	if s.grantable != nil && !grantsOnly(s.grantable, at.policy, p) {
 		return nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "Policy update access denied.")
 	}
-	if !strings.Contains(mask, "auditConfigs") || at.bucket() {
+	if !strings.Contains(mask, "auditConfigs") || at.kind.storage() {
 		p.AuditConfigs = at.policy.AuditConfigs
 	}
 	s.store(at, p)
+	if at.kind.dataset() {
+		return at.answerDataset(3), nil
+	}
 	return at.sent(3), nil
 }
 
 // received reads the policy to write, and the mask of its fields.
 func (r *resource) received(q *http.Request) (p Policy, mask string, f *failure) {
-	if r.bucket() {
+	if r.kind.dataset() {
+		p, f = r.receivedDataset(q)
+		return p, "", f
+	}
+	if r.kind.storage() {
 		f = decode(q, &p)
 		return p, "", f
 	}
@@ -239,7 +310,7 @@ func (s *Server) race(at *resource, etag string) *failure {
 		return nil
 	}
 	s.conflicts++
-	if at.bucket() {
+	if at.kind.Precondition {
 		return refuse(http.StatusPreconditionFailed, "conditionNotMet",
 			"At least one of the pre-conditions you specified did not hold.")
 	}

@@ -2,7 +2,6 @@ package gcptest
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -22,19 +21,15 @@ type Request struct {
 	Verb string
 	// Number counts requests from 1.
 	Number int
+
+	kind *Kind
 }
 
 // Write reports whether the request writes.
 func (r Request) Write() bool { return r.Verb == setIamPolicy }
 
 // permission is the permission that the caller needs.
-func (r Request) permission() string {
-	if strings.HasPrefix(r.Scope, Bucket) {
-		return "storage.buckets." + r.Verb
-	}
-	kind, _, _ := strings.Cut(r.Scope, "/")
-	return "resourcemanager." + kind + "." + r.Verb
-}
+func (r Request) permission() string { return r.kind.Permission + "." + r.Verb }
 
 // Fault is the fault of one request. The zero value is no fault.
 type Fault struct {
@@ -55,33 +50,20 @@ func (s *Server) Inject(f func(Request) Fault) {
 	s.fault = f
 }
 
-// parse reads a request (https://cloud.google.com/resource-manager/reference/rest/v3 and
-// https://cloud.google.com/storage/docs/json_api/v1). A request of neither API has no verb.
+// parse reads a request. One that no API has is without a verb.
 func parse(r *http.Request) Request {
-	if rest, ok := strings.CutPrefix(r.URL.Path, "/v3/"); ok {
-		return parseResource(r.Method, rest)
-	}
 	if r.URL.Path == "/storage/v1/b" && r.Method == http.MethodGet {
-		return Request{Scope: Bucket, Verb: list}
+		return Request{Scope: Bucket, Verb: list, kind: kindOf(Bucket + "any")}
 	}
-	rest, ok := strings.CutPrefix(r.URL.Path, "/storage/v1/b/")
-	escaped, iam := strings.CutSuffix(rest, "/iam")
-	name, err := url.PathUnescape(escaped)
-	verb := map[string]string{http.MethodGet: getIamPolicy, http.MethodPut: setIamPolicy}[r.Method]
-	if !ok || !iam || err != nil || verb == "" {
-		return Request{}
+	// https://cloud.google.com/resource-manager/reference/rest/v3
+	kind, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v3/"), ":"+search)
+	if ok && r.Method == http.MethodGet && kindOf(kind+"/any") != nil {
+		return Request{Scope: kind + "/", Verb: search, kind: kindOf(kind + "/any")}
 	}
-	return Request{Scope: Bucket + name, Verb: verb}
-}
-
-// parseResource reads a request about a project, folder or organization.
-func parseResource(method, rest string) Request {
-	scope, verb, _ := strings.Cut(rest, ":")
-	switch {
-	case verb == search && method == http.MethodGet && !strings.Contains(scope, "/"):
-		return Request{Scope: scope + "/", Verb: verb}
-	case (verb == getIamPolicy || verb == setIamPolicy) && method == http.MethodPost:
-		return Request{Scope: scope, Verb: verb}
+	for _, k := range Kinds {
+		if request, ok := k.request(r); ok {
+			return request
+		}
 	}
 	return Request{}
 }

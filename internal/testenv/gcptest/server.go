@@ -1,5 +1,4 @@
-// Package gcptest serves Google Cloud's policies for tests: those of projects, folders, organizations and buckets, over
-// the two REST APIs. It refuses the same requests as the service and decides who has access at a time. Where the
+// Package gcptest serves Google Cloud's policies for tests: those of all [Kinds] of resources, over their REST APIs. It refuses the same requests as the service and decides who has access at a time. Where the
 // documentation leaves a choice, it takes the stricter one.
 package gcptest
 
@@ -21,7 +20,7 @@ import (
 
 // Server is one world of resources, accounts and roles. It is safe for concurrent use.
 type Server struct {
-	// URL is the address of both APIs, on loopback.
+	// URL is the address of all APIs, on loopback.
 	URL string
 
 	mu        sync.Mutex
@@ -36,11 +35,13 @@ type Server struct {
 
 	key       *rsa.PrivateKey
 	tokens    map[string]bool // nil: requests need no token
+	payer     string          // the quota project that requests must name; empty: none
 	accountID map[string]bool // service accounts that may be impersonated
 	may       func(permission string) bool
 	grantable []string // nil: every role
 	fault     func(Request) Fault
 	latency   time.Duration
+	lag       time.Duration
 	offset    time.Duration
 	reads     int
 	writes    int
@@ -48,15 +49,15 @@ type Server struct {
 	conflicts int
 }
 
-// resource is a project, folder, organization or bucket.
+// resource is one of one of the [Kinds].
 type resource struct {
 	scope, parent string
+	kind          *Kind
 	state         string
 	uniform       bool // of a bucket: uniform bucket-level access
 	policy        Policy
+	past          []past
 }
-
-func (r *resource) bucket() bool { return strings.HasPrefix(r.scope, Bucket) }
 
 // New starts a server for the test, with a few predefined roles and without resources and accounts.
 func New(t testing.TB) *Server {
@@ -97,7 +98,7 @@ func (s *Server) Add(scope, parent string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.resources[scope] = &resource{
-		scope: scope, parent: parent, state: "ACTIVE", uniform: true, policy: Policy{Etag: s.etag()},
+		scope: scope, parent: parent, kind: kindOf(scope), state: "ACTIVE", uniform: true, policy: Policy{Etag: s.etag()},
 	}
 }
 
@@ -166,6 +167,13 @@ func (s *Server) SetLatency(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latency = d
+}
+
+// SetLag makes reads show policies as they were so long ago.
+func (s *Server) SetLag(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag = d
 }
 
 // SetClock moves the server's clock forward.
@@ -267,7 +275,7 @@ func (s *Server) answer(w http.ResponseWriter, request Request, body any, failed
 	w.Header().Set("Content-Type", "application/json")
 	if failed != nil {
 		said := map[string]any{"code": failed.code, "message": failed.message, "status": failed.status}
-		if strings.HasPrefix(request.Scope, Bucket) {
+		if request.kind != nil && request.kind.Precondition {
 			said["errors"] = []map[string]string{
 				{"message": failed.message, "domain": "global", "reason": failed.status},
 			}
@@ -275,7 +283,9 @@ func (s *Server) answer(w http.ResponseWriter, request Request, body any, failed
 		body = map[string]any{"error": said}
 		w.WriteHeader(failed.code)
 	}
-	_ = json.NewEncoder(w).Encode(body)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false) // access entries are shown as they were written
+	_ = e.Encode(body)
 }
 
 // handle carries out a request.
@@ -293,17 +303,23 @@ func (s *Server) handle(request Request, r *http.Request, f Fault) (any, *failur
 	}
 	permission := request.permission()
 	at, there := s.resources[request.Scope]
-	bucket := strings.HasPrefix(request.Scope, Bucket)
+	if request.kind.dataset() && !there {
+		at = s.anyCase(request.Scope)
+		there = at != nil
+	}
 	switch {
-	case !s.may(permission) && bucket:
+	case !s.may(permission) && request.kind.storage():
 		return nil, refuse(http.StatusForbidden, "forbidden", "caller does not have %s access to the Google Cloud "+
 			"Storage bucket. Permission '%[1]s' denied on resource (or it may not exist).", permission)
-	case !s.may(permission), !there && strings.HasPrefix(request.Scope, "projects/"):
+	case !s.may(permission), !there && request.kind.Name == "projects/{}":
 		// The service does not reveal whether a project exists
 		// (https://cloud.google.com/resource-manager/reference/rest/v3/projects/getIamPolicy).
 		return nil, refuse(http.StatusForbidden, "PERMISSION_DENIED", "The caller does not have permission")
 	case !there:
 		return nil, refuse(http.StatusNotFound, "NOT_FOUND", "The specified resource does not exist.")
+	case request.kind.dataset() && !s.may("bigquery.datasets."+map[string]string{
+		getIamPolicy: "get", setIamPolicy: "update"}[request.Verb]):
+		return nil, refuse(http.StatusForbidden, "accessDenied", "Access Denied: Dataset %s", request.Scope)
 	case request.Verb == getIamPolicy:
 		return s.getPolicy(at, r)
 	}
@@ -317,7 +333,7 @@ const pageSize = 2
 func (s *Server) search(request Request, r *http.Request) (any, *failure) {
 	kind := strings.TrimSuffix(request.Scope, "/")
 	var found []any
-	for _, scope := range s.scopes(request.Scope) {
+	for _, scope := range s.scopes(request.kind) {
 		if !s.may("resourcemanager." + kind + ".get") {
 			continue // a search shows only what the caller may see
 		}
@@ -339,7 +355,7 @@ func (s *Server) list(r *http.Request) (any, *failure) {
 			"caller does not have storage.buckets.list access to the Google Cloud project.")
 	}
 	var found []any
-	for _, scope := range s.scopes(Bucket) {
+	for _, scope := range s.scopes(kindOf(Bucket + "any")) {
 		if s.resources[scope].parent == project {
 			found = append(found, map[string]string{"name": strings.TrimPrefix(scope, Bucket)})
 		}
@@ -347,10 +363,10 @@ func (s *Server) list(r *http.Request) (any, *failure) {
 	return page(r, "items", found)
 }
 
-func (s *Server) scopes(prefix string) []string {
+func (s *Server) scopes(of *Kind) []string {
 	var all []string
-	for scope := range s.resources {
-		if strings.HasPrefix(scope, prefix) {
+	for scope, at := range s.resources {
+		if at.kind == of {
 			all = append(all, scope)
 		}
 	}

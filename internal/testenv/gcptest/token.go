@@ -27,6 +27,14 @@ func (s *Server) Admit(tokens ...string) {
 	}
 }
 
+// NeedQuotaProject makes the server refuse requests that do not name this project as the one whose quota they use, as
+// the service does for a user's credentials (https://cloud.google.com/docs/authentication/troubleshoot-adc).
+func (s *Server) NeedQuotaProject(project string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.payer = project
+}
+
 // MayImpersonate makes service accounts that every admitted caller can act as.
 func (s *Server) MayImpersonate(addresses ...string) {
 	s.mu.Lock()
@@ -50,7 +58,7 @@ func (s *Server) KeyFile(t testing.TB) string {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": "test", "private_key_id": "1",
+		"quota_project_id": s.payer, "type": "service_account", "project_id": "test", "private_key_id": "1",
 		"client_email": "key@test.iam.gserviceaccount.com", "client_id": "1", "token_uri": s.URL + "/token",
 		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 	})
@@ -72,10 +80,17 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) bool {
 	}
 	s.mu.Lock()
 	in := s.tokens == nil || s.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+	unpaid := s.payer != "" && r.Header.Get("X-Goog-User-Project") != s.payer
 	s.mu.Unlock()
 	if !in {
 		s.answer(w, parse(r), nil,
 			refuse(http.StatusUnauthorized, "UNAUTHENTICATED", "Request had invalid authentication credentials."))
+		return true
+	}
+	if unpaid {
+		s.answer(w, parse(r), nil, refuse(http.StatusForbidden, "PERMISSION_DENIED",
+			"Your application is authenticating by using local Application Default Credentials. "+
+				"The cloudresourcemanager.googleapis.com API requires a quota project, which is not set by default."))
 		return true
 	}
 	address := strings.TrimPrefix(r.URL.Path, "/v1/projects/-/serviceAccounts/")

@@ -1,7 +1,6 @@
 package gcptest
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ var basic = []string{"roles/owner", "roles/editor", "roles/viewer"}
 func (s *Server) validate(at *resource, p Policy) *failure {
 	principals, domains, groups := at.policy.exempted(), 0, map[string]bool{}
 	type same struct{ role, member string }
-	conditions := map[same]map[string]bool{}
+	conditions := map[same]map[Condition]bool{}
 	for _, b := range p.Bindings {
 		if f := s.validateBinding(at, b); f != nil {
 			return f
@@ -38,9 +37,9 @@ func (s *Server) validate(at *resource, p Policy) *failure {
 			}
 			of := same{b.Role, m}
 			if conditions[of] == nil {
-				conditions[of] = map[string]bool{}
+				conditions[of] = map[Condition]bool{}
 			}
-			conditions[of][fmt.Sprintf("%q", b.Condition)] = true
+			conditions[of][b.when()] = true
 			if len(conditions[of]) > limitSame {
 				return invalid("The policy contains more than %d role bindings with the role %s and the member %s.",
 					limitSame, b.Role, m)
@@ -89,7 +88,9 @@ func (s *Server) validateCondition(at *resource, b Binding) *failure {
 		return invalid("Conditions can't be set on primitive roles: %s.", b.Role)
 	case slices.ContainsFunc(b.Members, public):
 		return invalid("Conditions can't be set on public principals.")
-	case at.bucket() && !at.uniform:
+	case !at.kind.Conditions:
+		return invalid("Conditions are not supported on this resource.")
+	case at.kind.storage() && !at.uniform:
 		return invalid("Conditions need uniform bucket-level access.")
 	case c.Title == "" || len(c.Title) > limitTitle:
 		return invalid("The title of a condition has 1 to %d bytes: %q", limitTitle, c.Title)
@@ -126,7 +127,7 @@ func (s *Server) validateMember(at *resource, m string) *failure {
 		return nil
 	case noun != "":
 		return invalid("%s %s does not exist.", noun, name)
-	case at.bucket():
+	case at.kind.storage():
 		return nil // a bucket may be public
 	}
 	return invalid("Members of type %s are not allowed for this resource.", m)

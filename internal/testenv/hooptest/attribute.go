@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Attribute connects the objects that it lists.
@@ -34,14 +35,49 @@ func (a *Attribute) clone() Attribute {
 func (s *Server) Edit(name string, edit func(a *Attribute) (keep bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.attributes[name]
-	if a == nil {
-		a = &Attribute{Name: name}
+	a := &Attribute{Name: name}
+	if there := s.attributes[name]; there != nil {
+		*a = there.clone()
 	}
-	delete(s.attributes, name)
+	s.put(name, nil)
 	if edit(a) {
-		s.attributes[a.Name] = a
+		s.put(a.Name, a)
 	}
+}
+
+// former is an attribute as it was until a time; nil if there was none.
+type former struct {
+	name  string
+	until time.Time
+	was   *Attribute
+}
+
+// put writes an attribute, or deletes it.
+func (s *Server) put(name string, a *Attribute) {
+	was := s.attributes[name]
+	if was != nil {
+		one := was.clone()
+		was = &one
+	}
+	s.before = append(s.before, former{name, s.now(), was})
+	if s.attributes[name] = a; a == nil {
+		delete(s.attributes, name)
+	}
+}
+
+// listed are the attributes as the list shows them.
+func (s *Server) listed() []Attribute {
+	all := map[string]*Attribute{}
+	maps.Copy(all, s.attributes)
+	for _, f := range slices.Backward(s.before) {
+		if s.lag == 0 || f.until.Before(s.now().Add(-s.lag)) {
+			break
+		}
+		if all[f.name] = f.was; f.was == nil {
+			delete(all, f.name)
+		}
+	}
+	return sorted(all)
 }
 
 // Attributes returns all attributes in the order of their names.
@@ -51,10 +87,12 @@ func (s *Server) Attributes() []Attribute {
 	return s.sorted()
 }
 
-func (s *Server) sorted() []Attribute {
-	all := make([]Attribute, 0, len(s.attributes))
-	for _, name := range slices.Sorted(maps.Keys(s.attributes)) {
-		all = append(all, s.attributes[name].clone())
+func (s *Server) sorted() []Attribute { return sorted(s.attributes) }
+
+func sorted(attributes map[string]*Attribute) []Attribute {
+	all := make([]Attribute, 0, len(attributes))
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		all = append(all, attributes[name].clone())
 	}
 	return all
 }
@@ -73,7 +111,7 @@ func (s *Server) listAttributes(r *request) answer {
 	if !ok || !fits {
 		return say(http.StatusUnprocessableEntity, "page and page_size must be numbers from 1, page_size up to 100")
 	}
-	found := slices.DeleteFunc(s.sorted(), func(a Attribute) bool {
+	found := slices.DeleteFunc(s.listed(), func(a Attribute) bool {
 		return !strings.Contains(strings.ToLower(a.Name), strings.ToLower(q.Get("search")))
 	})
 	from := min((page-1)*size, len(found))
@@ -105,7 +143,7 @@ func (s *Server) postAttribute(r *request) answer {
 	if s.dangling(in) {
 		return say(http.StatusInternalServerError, "failed creating attribute: violates foreign key constraint")
 	}
-	s.attributes[in.Name] = &in
+	s.put(in.Name, &in)
 	return answer{http.StatusCreated, in.clone()}
 }
 
@@ -135,7 +173,7 @@ func (s *Server) putAttribute(r *request) answer {
 			*l.in = *l.there
 		}
 	}
-	s.attributes[in.Name] = &in
+	s.put(in.Name, &in)
 	return answer{http.StatusOK, in.clone()}
 }
 
@@ -144,6 +182,8 @@ func (s *Server) deleteAttribute(r *request) answer {
 	if s.attributes[name] == nil {
 		return say(http.StatusNotFound, "resource not found")
 	}
-	delete(s.attributes, name)
+	if !s.idle {
+		s.put(name, nil)
+	}
 	return answer{status: http.StatusNoContent}
 }

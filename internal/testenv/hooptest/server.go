@@ -48,11 +48,14 @@ type Server struct {
 	accessControl bool
 	sessions      []*session // in the order of their creation
 	attributes    map[string]*Attribute
+	// before are earlier attributes, the oldest first. idle: the gateway answers that it has deleted one, and has not.
+	before        []former
+	idle          bool
 	rules         []*Rule
 	last          time.Time
 	reads, writes int
 	cut           func(r *http.Request) Cut
-	// lag is the delay of the list of sessions. stranded are the sessions that another replica holds.
+	// lag is the delay of the lists of sessions and attributes. stranded are the sessions that another replica holds.
 	lag      time.Duration
 	stranded map[string]bool
 	// between is called between the check and the write of a decision.
@@ -130,11 +133,18 @@ func (s *Server) Interrupt(cut func(r *http.Request) Cut) {
 	s.cut = cut
 }
 
-// Lag makes the list of sessions show an earlier state, as a replica of a database may.
+// Lag makes the lists of sessions and attributes show an earlier state, as a replica of a database may.
 func (s *Server) Lag(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lag = d
+}
+
+// Idle makes the gateway answer that it has deleted an attribute, or revoked a review, and do nothing.
+func (s *Server) Idle(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle = on
 }
 
 // Between calls f, which may use the gateway, between the check and the write of each decision on a review; nil ends
