@@ -115,7 +115,8 @@ func (t Tally) Missing() string {
 		if e.Missing == 0 {
 			continue
 		}
-		of := "nobody who may approve is known"
+		of := strings.Join(e.From, ", ") + " (nobody who may approve is known there: add a jit_person with signing_keys, " +
+			"who is neither principal, requester nor the one who runs this)"
 		if len(e.Candidates) > 0 {
 			of = strings.Join(e.Candidates, ", ")
 		}

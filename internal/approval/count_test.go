@@ -63,7 +63,8 @@ func TestCount(t *testing.T) {
 			[]jit.Vote{yes("bob")}, false, "does not accept a signature"},
 		"every entry has to be met": {[]jit.Requirement{{Required: 1, From: []string{"group:leads"}}, {Required: 1, From: []string{"group:security"}}}, ask,
 			[]jit.Vote{yes("bob")}, false, "1 of: carol"},
-		"nobody can":            {[]jit.Requirement{{Required: 1, From: []string{"group:nobody"}}}, ask, []jit.Vote{yes("bob")}, false, "nobody who may approve"},
+		"nobody can": {[]jit.Requirement{{Required: 1, From: []string{"group:nobody"}}}, ask, []jit.Vote{yes("bob")}, false,
+			"1 of: group:nobody (nobody who may approve is known there: add a jit_person"},
 		"zero is one":           {leads(0), ask, nil, false, "1 of"},
 		"a second vote that is": {leads(1), ask, []jit.Vote{vote("bob", func(v *jit.Vote) { v.NotAfter = noon }), yes("bob")}, true, ""},
 	} {

@@ -56,8 +56,9 @@ type writing struct{ begun, ended uint64 }
 
 type reading struct {
 	snapshot jit.Snapshot
-	at       time.Time
-	err      error
+	// at is when the read began, and ended when it ended: the clock of the snapshot is as it stood then.
+	at, ended time.Time
+	err       error
 	// writing is the count of the scope when the read began. While it equals the scope's, and every begun write has
 	// ended, no write of ours has run since, so the reading is current.
 	writing
@@ -115,6 +116,9 @@ func (s *Shared) Recent(ctx context.Context, name string) (jit.Snapshot, error) 
 func (s *Shared) reuse(ctx context.Context, name string, writtenToo bool) (jit.Snapshot, error) {
 	sc := s.scope(name)
 	if last, ok := s.kept(sc, writtenToo); ok {
+		if !last.snapshot.Clock.IsZero() { // as it stands now
+			last.snapshot.Clock = last.snapshot.Clock.Add(s.now().Sub(last.ended))
+		}
 		return last.snapshot, nil
 	}
 	r, err := sc.reads.Do(ctx, writtenToo)
@@ -139,6 +143,9 @@ func (s *Shared) read(ctx context.Context, name string, sc *scope, writtenToo []
 	if !ok {
 		r = reading{at: s.now(), writing: sc.counted()}
 		r.snapshot, r.err = s.Platform.Read(ctx, name)
+		r.snapshot = r.snapshot.Indexed()
+		r.ended = s.now()
+		r.snapshot.Clock = jit.ClockAfter(r.snapshot.Clock, r.at, r.ended)
 		if r.err == nil {
 			sc.mu.Lock()
 			sc.last = r

@@ -10,12 +10,18 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// mayEnd refuses a grant that is not over. A grant that people have approved meanwhile continues.
+// mayEnd refuses a grant that is not over by the clock of its target. A grant that people have approved meanwhile
+// continues.
 func (b *Broker) mayEnd(ctx context.Context, t *task) error {
 	var approved bool
 	t.Grant, approved = b.approvedMeanwhile(ctx, t.Grant)
-	if t.closed = approved && t.Grant.Live(b.Now()); t.closed || t.Grant.Over(b.Now()) {
+	now := b.sharedTime(t.Target)
+	_, skew := b.KnownTime(t.Target)
+	switch t.closed = approved && t.Grant.Live(now); {
+	case t.closed, t.Grant.Over(now):
 		return nil
+	case skew != nil:
+		return fmt.Errorf("grant %s is not over: %w", t.Grant.ID, skew)
 	}
 	return fmt.Errorf("grant %s is not over", t.Grant.ID)
 }
@@ -32,7 +38,7 @@ func (b *Broker) ended(g *jit.Grant, t *task) []jit.Event {
 // endedWith is [Broker.ended] with the error that names the remains, or nil.
 func (b *Broker) endedWith(g *jit.Grant, remains error) []jit.Event {
 	switch {
-	case !g.Over(b.Now()):
+	case !g.Over(b.sharedTime(g.Target)):
 		return nil
 	case g.CleanupOpen() && remains == nil:
 		g.Remains = ""
@@ -40,7 +46,7 @@ func (b *Broker) endedWith(g *jit.Grant, remains error) []jit.Event {
 	case !g.EndedAt.IsZero():
 		return nil
 	}
-	g.EndedAt = b.Now()
+	g.EndedAt = b.recordTime(g.Target)
 	g.Remains = describeRemains(remains)
 	if g.RevokedAt.IsZero() {
 		return []jit.Event{b.window(jit.EventExpired, *g, "remains", g.Remains, "enforcement", string(g.Enforcement))}
@@ -74,11 +80,10 @@ func (b *Broker) mayStart(ctx context.Context, t *task) error {
 
 // started records that the platform has begun access, unless another sweeper has recorded that or the end.
 func (b *Broker) started(g *jit.Grant, _ *task) []jit.Event {
-	if g.Held() || b.endRecorded(*g) {
+	if g.Held() || !g.EndedAt.IsZero() { // access given after the end is taken back
 		return nil
 	}
 	b.confirm(g)
-	g.EndedAt, g.Remains = time.Time{}, ""
 	return []jit.Event{b.window(jit.EventGranted, *g)}
 }
 
@@ -113,7 +118,7 @@ func (b *Broker) repairIntent(t *task) jit.Entry {
 
 // repaired records that a grant is right again, unless its record has changed since the drift was found.
 func (b *Broker) repaired(g *jit.Grant, t *task) []jit.Event {
-	if g.Version != t.Grant.Version && !g.GrantedAt.IsZero() || b.endRecorded(*g) {
+	if g.Version != t.Grant.Version && !g.GrantedAt.IsZero() || !g.EndedAt.IsZero() {
 		return nil
 	}
 	b.confirm(g)
@@ -146,6 +151,9 @@ func (b *Broker) revokeIntent(t *task) jit.Entry {
 		reason = "its approval is not proved: " + t.Reason
 	}
 	asked := b.revoked(&next, b.Now(), reason)
+	if t.Grant.OpenDrift == t.Drift { // the repair that failed has recorded it
+		return jit.Rewrite(t.Grant, next, asked)
+	}
 	return jit.Rewrite(t.Grant, next, b.found(next, t.Step), asked)
 }
 
@@ -194,9 +202,6 @@ func (b *Broker) finding(s reconcile.Step, done string) jit.Entry {
 	}
 	return jit.Entry{Events: []jit.Event{b.aboutBinding(jit.EventDrift, s, "done", done)}, Dedup: s.Dedup}
 }
-
-// endRecorded reports whether the end of a grant is recorded: access given after that is taken back.
-func (b *Broker) endRecorded(g jit.Grant) bool { return g.Over(b.Now()) && !g.EndedAt.IsZero() }
 
 // confirm records that the platform holds the access.
 func (b *Broker) confirm(g *jit.Grant) {

@@ -24,7 +24,7 @@ func (b *Broker) Unrecorded(ctx context.Context, observed map[jit.Place]jit.Snap
 	}
 	found, wrong := map[jit.ID]jit.Grant{}, map[jit.ID]error{}
 	for at, o := range b.ours(observed) {
-		if _, known := records.Grants[o.Marker.ID]; known {
+		if _, known := records.Grants[o.Marker.ID]; known || o.Principal == "" { // without a principal it gives nothing
 			continue
 		}
 		g, err := b.unrecorded(at, observed[at], o)
@@ -108,10 +108,9 @@ func (b *Broker) recordFromMarker(m jit.Marker, binding jit.Binding, traits jit.
 // one that ends first. It refuses a live grant that is longer than max_ttl, or longer or later than requested.
 func (b *Broker) lostRecord(d *Decision, r Request) (found bool, err error) {
 	g := &d.recorded
-	for i := range d.snapshot.Ours { // by index: an apply of many grants on one scope runs this for each
-		m := &d.snapshot.Ours[i].Marker
-		if m.Names(d.asked) && (!found || m.Window.End.Before(g.End)) {
-			*g, found = b.recordFromMarker(*m, d.asked.Binding, d.traits, d.snapshot), true
+	for _, o := range d.snapshot.Of(d.asked) {
+		if !found || o.Marker.Window.End.Before(g.End) {
+			*g, found = b.recordFromMarker(o.Marker, d.asked.Binding, d.traits, d.snapshot), true
 		}
 	}
 	if !found {
@@ -175,6 +174,7 @@ func (b *Broker) Adopt(ctx context.Context, grants []jit.Grant) []error {
 		entries[i] = jit.Rewrite(jit.Grant{}, g, b.window(jit.EventAdopted, g, "state", string(g.State(b.Now())),
 			"owner", g.Owner, "target", g.Target, "principal", g.Principal, "role", g.Role, "scope", g.Scope,
 			"from", "marker"))
+		entries[i].Current = true
 	}
 	errs := b.Ledger.Write(ctx, entries)
 	for i, err := range errs {

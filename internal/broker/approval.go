@@ -31,14 +31,15 @@ func (b *Broker) decidedOn(
 	if err != nil {
 		return decided{}, err
 	}
-	digest := g.RequestDigest(ledger)
-	if digest == "" {
-		return decided{}, jit.Errorf(jit.ErrUnapproved, "", "apply the policies and persons first, and plan again",
-			"the grant needs approval, and nobody can approve it before the ledger exists")
-	}
 	people, err := b.deciders(ctx)
 	if err != nil {
 		return decided{}, err
+	}
+	digest := g.RequestDigest(ledger)
+	if digest == "" {
+		return decided{Tally: people.Count(required, b.ask(g), nil)}, jit.Errorf(jit.ErrUnapproved, "",
+			"apply the policies and persons first, and plan again",
+			"the grant needs approval, and nobody can approve it before the ledger exists")
 	}
 	signed, err := b.Approvals.About(digest)
 	if err != nil {
@@ -122,8 +123,9 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 		return nil
 	}
 	decided, err := b.decidedOn(ctx, d.Grant, d.written, d.Verdict.Approval)
+	d.Awaits = decided.Missing()
 	if planned && errors.Is(err, jit.ErrUnapproved) {
-		d.Warnings = append(d.Warnings, Warning{"", needsApproval, fmt.Sprintf(
+		d.Warnings = append(d.Warnings, Warning{"", NeedsApproval, fmt.Sprintf(
 			"%s. %s. The apply makes everything else.", capital(err.Error()), capital(d.Verdict.Rule))})
 		return nil
 	}
@@ -142,11 +144,11 @@ func (b *Broker) approve(ctx context.Context, d *Decision, planned bool) error {
 	text := fmt.Sprintf("%s. %s", decided.Tally, capital(d.Verdict.Rule))
 	if planned {
 		d.Warnings = append(d.Warnings,
-			Warning{"", needsApproval, capital(text) + ".\n\n" + capital(howToApprove(d)) + "."})
+			Warning{"", NeedsApproval, capital(text) + ".\n\n" + capital(howToApprove(d)) + "."})
 		return nil
 	}
 	d.waits = !d.Met || d.extends()
-	d.Grant.Awaits = decided.Missing()
+	d.Grant.Awaits = d.Awaits
 	return jit.Errorf(jit.ErrUnapproved, "", howToApprove(d), "%s", text)
 }
 
@@ -166,8 +168,13 @@ func (d *Decision) extends() bool { return d.current.ID != "" }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// needsApproval is the summary of the warning about a planned grant whose approval is missing.
-const needsApproval = "The grant needs approval"
+// Summaries of warnings that other facts of a grant may tell already.
+const (
+	// NeedsApproval warns of a planned grant whose approval is missing.
+	NeedsApproval = "The grant needs approval"
+	// SessionsGoOn warns that sessions can outlive the grant.
+	SessionsGoOn = "Sessions can outlive the grant"
+)
 
 // widened reports whether a decision is a request of its own: a new grant, one that only a marker tells of, or a change
 // that adds time, moves the beginning or changes the terms. A run that only takes over a grant which the sweeper is to
@@ -207,7 +214,7 @@ func (b *Broker) breakGlass(ctx context.Context, d *Decision) error {
 		}
 		if jit.SameName(g.Requester, d.Grant.Requester) && g.ID != d.Grant.ID {
 			return jit.Errorf(jit.ErrDenied, "break_glass", "have it signed off first: jit approve --sign-off "+string(g.ID),
-				"%s broke the glass before, and nobody has signed that off: %s", g.Requester, g.Summary())
+				"requester %q broke the glass before, and nobody has signed that off: %s", g.Requester, g.Summary())
 		}
 	}
 	people, err := b.deciders(ctx)

@@ -38,7 +38,7 @@ func TestRulesOfTheSameRun(t *testing.T) {
 			o.policy(jit.Policy{Name: "prod", Effect: jit.Permit})
 		}, request()},
 		"a policy without approval is widened, and named": {func(*jit.Policy) {}, func(o *office) {
-			o.policy(jit.Policy{Name: "dev", Effect: jit.Permit, Match: jit.Match{Targets: []string{"dev"}}})
+			o.policy(jit.Policy{Name: "dev", Effect: jit.Permit, Match: jit.Matches{{Targets: []string{"dev"}}}})
 			o.newRun()
 			o.policy(jit.Policy{Name: "dev", Effect: jit.Permit})
 		}, request(func(r *broker.Request) { r.Policy = "dev" })},

@@ -139,8 +139,8 @@ func (o *office) refused(r broker.Request, parts ...string) {
 func TestTwoPeople(t *testing.T) {
 	o := newOffice(t)
 	d, err := o.Preview(t.Context(), request(), true)
-	if err != nil || len(d.Warnings) != 1 || !strings.Contains(d.Warnings[0].Detail, "1 of: lea, leo") ||
-		!strings.Contains(d.Warnings[0].Detail, "jit approve") {
+	if err != nil || len(d.Warnings) != 1 || d.Awaits != "1 of: lea, leo" ||
+		!strings.Contains(d.Warnings[0].Detail, "1 of: lea, leo") || !strings.Contains(d.Warnings[0].Detail, "jit approve") {
 		t.Fatalf("plan: %+v, %v", d.Warnings, err)
 	}
 	o.refused(request(), "1 of: lea, leo", "jit approve")
@@ -153,8 +153,8 @@ func TestTwoPeople(t *testing.T) {
 		t.Errorf("recorded with %v", wanted)
 	}
 	o.signs("lea", request())
-	if d, err := o.Preview(t.Context(), request(), true); err != nil || len(d.Warnings) != 0 {
-		t.Errorf("plan: %+v, %v", d.Warnings, err)
+	if d, err := o.Preview(t.Context(), request(), true); err != nil || len(d.Warnings) != 0 || d.Awaits != "" {
+		t.Errorf("plan: %+v, awaits %q, %v", d.Warnings, d.Awaits, err)
 	}
 	g := o.grant(request())
 	o.allowed(true)

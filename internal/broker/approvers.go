@@ -122,12 +122,15 @@ func checkEntry(people *approval.People, at string, r jit.Requirement) error {
 	if len(names) >= r.Required {
 		return nil
 	}
-	able := "nobody"
+	able, needed := "nobody", "people"
+	if r.Required == 1 {
+		needed = "person"
+	}
 	if len(names) > 0 {
 		able = strings.Join(names, ", ")
 	}
 	return jit.Invalid(at+"required", "ask for fewer, or add people to the groups, with signing_keys"+planFirst,
-		"%d people must approve, and only %d can: %s", r.Required, len(names), able)
+		"%d %s must approve, and only %d can: %s", r.Required, needed, len(names), able)
 }
 
 // canProve reports whether a person can give a kind of evidence that the requirement takes.
@@ -145,7 +148,11 @@ func errUnknown(attribute string, unknown []string) error {
 	if jit.IsGroup(unknown[0]) {
 		what = "group"
 	}
-	return jit.Errorf(jit.ErrInvalid, attribute, "check the spelling, or add a jit_person"+planFirst,
+	form := `write the name of a jit_person, such as "bob@example.com"`
+	if strings.HasSuffix(attribute, "from") {
+		form += `, or a group, such as "group:payments-leads"`
+	}
+	return jit.Errorf(jit.ErrInvalid, attribute, form+"; if it is one, check the spelling, or add a jit_person"+planFirst,
 		"no %s %q is known", what, unknown[0])
 }
 
@@ -178,7 +185,7 @@ func (b *Broker) withPersons(ctx context.Context, own lateCheck) error {
 		return c.check(people, len(persons))
 	}
 	err := try(own)
-	if !errors.Is(err, jit.ErrInvalid) {
+	if whole := b.Planned != nil && b.Planned.Whole; whole || !errors.Is(err, jit.ErrInvalid) {
 		return err
 	}
 	switch waits, takenOver := b.late.begin(own); {

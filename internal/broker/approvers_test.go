@@ -35,6 +35,8 @@ func testCheckApprovers(t *testing.T) {
 		"only 1 can: lea")
 	check(jit.Requirement{Required: 1, From: []string{"group:nobody"}}, "approval[0].from", `group "group:nobody"`)
 	check(jit.Requirement{Required: 1, From: []string{"lena"}}, "approval[0].from", `person "lena"`, "depends_on")
+	check(jit.Requirement{Required: 1, From: []string{"person:bob"}}, "approval[0].from",
+		`write the name of a jit_person, such as "bob@example.com", or a group`)
 	lena := jit.Person{Name: "lena"}
 	o.Planned.PutPerson(lena)
 	check(jit.Requirement{Required: 1, From: []string{"lena"}}, "only 0 can: nobody")

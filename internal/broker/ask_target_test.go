@@ -42,8 +42,8 @@ func TestAPlanWithoutTheNamesThatOnlyTheTargetKnows(t *testing.T) {
 	target := &interpreting{Platform: w.platform}
 	w.Targets["db"] = batch.Share(target, 0, w.Now)
 	for _, p := range []jit.Policy{
-		{Name: "all", Effect: jit.Permit, Match: jit.Match{Roles: []string{"reader", "root"}}},
-		{Name: "no-root", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"root"}}},
+		{Name: "all", Effect: jit.Permit, Match: jit.Matches{{Roles: []string{"reader", "root"}}}},
+		{Name: "no-root", Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"root"}}}},
 	} {
 		if err := w.PutPolicy(t.Context(), p); err != nil {
 			t.Fatal(err)

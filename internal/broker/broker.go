@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type Broker struct {
 	outages  outages
 	before   rulesBefore
 	late     late
+	clocks   clocks
 }
 
 // Warning is something that a reviewer must know about a grant.
@@ -62,7 +64,13 @@ func (b *Broker) Target(name string) (jit.Platform, error) {
 	if len(b.Targets) > 0 {
 		names = `"` + strings.Join(slices.Sorted(maps.Keys(b.Targets)), `", "`) + `"`
 	}
-	hint := "add it to targets in the provider block (or in jit.hcl), for example " + name + " = { ssh = { … } }"
+	hint := "add it to targets in the provider block (or in jit.hcl), for example " + cmp.Or(name, "prod") +
+		" = { ssh = { … } }"
+	for _, existing := range slices.Sorted(maps.Keys(b.Targets)) {
+		if strings.EqualFold(name, existing) {
+			hint = fmt.Sprintf("write target = %q", existing)
+		}
+	}
 	return nil, jit.Errorf(jit.ErrUnknown, "target", hint, "%q is not one of the configured targets (%s)", name, names)
 }
 
@@ -129,7 +137,8 @@ func (b *Broker) owns(g jit.Grant) error {
 }
 
 // Observe reads the grant's scope and describes how the access there differs from the record; empty if it does not. It
-// makes no call for a grant that is over, pending or scheduled, unless the grant awaits approval.
+// makes no call for a grant that is over, pending or scheduled, unless the grant awaits approval. What a read that misses
+// recent writes can show is no difference.
 func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err error) {
 	undecided := b.AwaitsApproval(g)
 	if g.State(b.Now()) != jit.StateActive && !undecided {
@@ -139,11 +148,24 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 	if err != nil {
 		return "", err
 	}
-	drift = g.Drift(s)
-	if !undecided {
-		return drift, nil
+	if g.Drift(s) == jit.Missing {
+		older, err := b.olderThanRestore(ctx, []jit.Grant{g})
+		unsettled := map[jit.ID]bool{}
+		if err == nil && len(older) > 0 {
+			unsettled, err = b.Unsettled(ctx, g.Target, []jit.ID{g.ID})
+		}
+		if err != nil || len(older) > 0 && !unsettled[g.ID] {
+			return "", cmp.Or(err, errGone(g))
+		}
 	}
-	if drift == jit.Missing {
+	if !undecided {
+		d, err := b.settled(ctx, g, g.Differs(s))
+		if d.Kind == jit.DriftGone {
+			return "", err // there is nothing to repair: the sweeper ends it
+		}
+		return d.Words, err
+	}
+	if g.Drift(s) == jit.Missing {
 		return "", nil
 	}
 	return "people approved it on the target and access has begun; that is not recorded yet", nil
@@ -151,20 +173,28 @@ func (b *Broker) Observe(ctx context.Context, g jit.Grant) (drift string, err er
 
 // read reads the grant's scope.
 func (b *Broker) read(ctx context.Context, g jit.Grant) (jit.Snapshot, error) {
-	p, err := b.Target(g.Target)
+	return b.readPlace(ctx, g.Place())
+}
+
+// readPlace reads a scope.
+func (b *Broker) readPlace(ctx context.Context, at jit.Place) (jit.Snapshot, error) {
+	p, err := b.Target(at.Target)
 	if err != nil {
 		return jit.Snapshot{}, err
 	}
-	return readScope(ctx, p.Read, g)
+	return b.readScope(ctx, p.Read, at)
 }
 
-func readScope(
-	ctx context.Context, read func(context.Context, string) (jit.Snapshot, error), g jit.Grant,
+// readScope reads a scope with read and notes the clock of its target.
+func (b *Broker) readScope(
+	ctx context.Context, read func(context.Context, string) (jit.Snapshot, error), at jit.Place,
 ) (jit.Snapshot, error) {
-	s, err := read(ctx, g.Scope)
+	before := b.Now()
+	s, err := read(ctx, at.Scope)
 	if err != nil {
-		return s, fmt.Errorf("read %s on target %q: %w", g.Scope, g.Target, err)
+		return s, fmt.Errorf("read %s on target %q: %w", at.Scope, at.Target, err)
 	}
+	b.SawClock(at.Target, s.Clock, before)
 	return s, nil
 }
 

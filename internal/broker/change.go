@@ -21,6 +21,9 @@ func (b *Broker) Change(ctx context.Context, g jit.Grant, r Request) (jit.Grant,
 	err := jit.ErrStale
 	for try := 0; errors.Is(err, jit.ErrStale) && try < maxRetries; try++ {
 		d, err = b.untilApproved(ctx, func() (Decision, error) { return b.decideChange(ctx, g, r, false) })
+		if err == nil && d.alters() {
+			err = b.mayBegin(ctx, g.Place())
+		}
 		if err == nil {
 			err = b.recordChange(ctx, &d)
 		}
@@ -111,7 +114,7 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 		events = append(append([]jit.Event{b.window(jit.EventAdopted, *g)}, decided...), event)
 	}
 	entry := jit.Rewrite(d.recorded, *g, events...)
-	entry.OnlyUnsigned = breaksGlass(d)
+	entry.OnlyUnsigned, entry.Current = breaksGlass(d), g.RevokedAt.IsZero()
 	err := b.write(ctx, entry)
 	if err == nil {
 		g.Version++
@@ -119,11 +122,18 @@ func (b *Broker) recordChange(ctx context.Context, d *Decision) error {
 	return err
 }
 
-// repairBy repairs the drift that a snapshot of the grant's scope shows.
+// repairBy repairs the drift that a snapshot of the grant's scope shows. If the snapshot may miss a recent write, that
+// is no drift: the access is put there again, in case that write was never made.
 func (b *Broker) repairBy(ctx context.Context, g jit.Grant, s jit.Snapshot) (jit.Grant, error) {
 	d := g.Differs(s)
-	if d.Kind == "" {
+	if d.Kind == "" || d.Kind == jit.DriftGone { // the sweeper ends what nobody can have
 		return g, nil
+	}
+	switch settled, err := b.settled(ctx, g, d); {
+	case err != nil:
+		return g, err
+	case settled.Kind == "":
+		return b.ensureAgain(ctx, g, jit.EventGranted)
 	}
 	step := reconcile.Drifted(reconcile.Repair, g.Place(), g, d.Kind, d.Words)
 	if err := b.Execute(ctx, []reconcile.Step{step})[0]; err != nil {
@@ -179,7 +189,7 @@ func (r Request) keepsGlass(g jit.Grant, now time.Time) error {
 		return errGlass(g)
 	case g.Unsigned() && !jit.SameName(r.Requester, g.Requester):
 		return jit.Invalid("requester", "have the grant signed off first: jit approve --sign-off "+string(g.ID),
-			"%s broke the glass for this grant, and nobody has signed that off", g.Requester)
+			"requester %q broke the glass for this grant, and nobody has signed that off", g.Requester)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 // silent is a platform without a clock.
@@ -129,4 +130,98 @@ func TestARevocationWithoutTheLedgersClock(t *testing.T) {
 		t.Errorf("got %v, want the ledger's error", err)
 	}
 	w.allowed(false)
+}
+
+// withWrongClock runs a test with clocks of this machine that are wrong, beside a ledger, a target or both that tell
+// the time, and beside a ledger without a clock.
+func withWrongClock(t *testing.T, test func(t *testing.T, w *world, wrong func())) {
+	for _, ahead := range []time.Duration{24 * time.Hour, -24 * time.Hour, time.Minute, -time.Minute} {
+		for name, tells := range map[string][2]bool{"ledger": {true, false}, "target": {false, true},
+			"both": {true, true}, "newest event": {false, false}} {
+			if !tells[0] && !tells[1] && ahead > 0 {
+				continue // nothing can tell
+			}
+			t.Run(name+" has the time, ours is off by "+ahead.String(), func(t *testing.T) {
+				w := newWorld(t, jit.Sweeper)
+				test(t, w, func() { w.skew(ahead, tells[0], tells[1]) })
+			})
+		}
+	}
+}
+
+// No step puts access on a target while the clocks disagree, whoever carries it out.
+func TestNoStepBeginsByAWrongClock(t *testing.T) {
+	withWrongClock(t, func(t *testing.T, w *world, wrong func()) {
+		live := w.grant(request())
+		later := w.grant(w.later(func(r *broker.Request) { r.Binding.Principal = "carol" }))
+		w.pass(time.Hour)
+		if _, err := w.Observe(t.Context(), live); err != nil { // the newest event is of now
+			t.Fatal(err)
+		}
+		w.grant(request(func(r *broker.Request) { r.Binding.Principal = "dave" }))
+		wrong()
+		if _, err := w.Preview(t.Context(), request(), true); err != nil { // a plan reads the target
+			t.Fatal(err)
+		}
+		_, err := w.Broker.Observe(t.Context(), live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mustWrite(0, func() {
+			if err := w.execute(reconcile.Start, later, "", ""); !errors.Is(err, jit.ErrSkew) {
+				t.Errorf("a start: %v, want disagreeing clocks", err)
+			}
+			if err := w.execute(reconcile.Repair, live, jit.DriftMissing, "missing"); !errors.Is(err, jit.ErrSkew) {
+				t.Errorf("a repair: %v, want disagreeing clocks", err)
+			}
+		})
+	})
+}
+
+// A grant that was cut off before its platform confirmed it is not put there again while the clocks disagree.
+func TestNoAttemptIsRepeatedByAWrongClock(t *testing.T) {
+	withWrongClock(t, func(t *testing.T, w *world, wrong func()) {
+		w.cutOff(request(), "write")
+		wrong()
+		w.mustWrite(0, func() {
+			if g, err := w.Grant(t.Context(), request()); !errors.Is(err, jit.ErrSkew) && !g.Over(w.Now()) {
+				t.Errorf("the apply that repeats it: %v, want disagreeing clocks", err)
+			}
+		})
+		w.allowed(false)
+	})
+}
+
+// What is over on a target is decided by the target's clock, or else by the ledger's: this machine's may be ahead or
+// behind. The end is recorded once, at the time of that clock.
+func TestAnEndByAWrongClock(t *testing.T) {
+	withWrongClock(t, func(t *testing.T, w *world, wrong func()) {
+		g := w.grant(request())
+		w.pass(time.Hour)
+		wrong()
+		told := w.ledger.Remote != nil || w.Targets["db"] == jit.Platform(w.platform)
+		_, _, err := w.LedgerTime(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.execute(reconcile.End, g, "", ""); err == nil {
+			t.Error("the grant ends before its end")
+		}
+		w.allowed(true)
+		w.pass(time.Hour)
+		if _, _, err = w.LedgerTime(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err = w.execute(reconcile.End, g, "", "")
+		if !told {
+			return // nobody knows that it is over
+		}
+		if err != nil {
+			t.Errorf("the end at its end: %v", err)
+		}
+		w.allowed(false)
+		if r := w.recorded(g.ID); r.EndedAt.Sub(w.now).Abs() > time.Minute {
+			t.Errorf("ended at %s, want %s", r.EndedAt, w.now)
+		}
+	})
 }

@@ -19,6 +19,10 @@ type Decision struct {
 	Over     bool
 	Verdict  jit.Verdict
 	Warnings []Warning
+	// Provisional: the apply judges by values that are not known yet, or by a target that did not answer, and may refuse.
+	Provisional bool
+	// Awaits says whose approval is missing, such as "1 of: lea, leo"; empty if nobody's.
+	Awaits string
 
 	// asked is the grant as Check returned it, traits the traits that its target reports.
 	asked  jit.Grant
@@ -144,8 +148,12 @@ func (b *Broker) judgeEarly(ctx context.Context, d *Decision, r Request, planned
 	return nil, b.checkLength(d.asked, d.traits, d.Grant.Length())
 }
 
-// fixWindow fixes the window of a new grant, from now on, and judges the grant in full.
+// fixWindow fixes the window of a new grant, from now on, and judges the grant in full. While the clocks disagree,
+// nobody knows when that is.
 func (b *Broker) fixWindow(ctx context.Context, d *Decision, r Request) (err error) {
+	if err := b.mayBegin(ctx, d.asked.Place()); err != nil {
+		return err
+	}
 	now := b.Now()
 	d.Grant.RequestedAt = jit.Second(now)
 	if d.Grant.Window, err = r.window(now); err != nil {
@@ -165,8 +173,11 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 		g.Reason, g.TTL = d.asked.Reason, d.asked.TTL
 	}
 	j, err := judge(ctx, g, d.traits, r.Policy)
-	d.Verdict, d.traits, d.judged = j.Verdict, j.Traits, true
+	d.Verdict, d.traits, d.judged, d.Provisional = j.Verdict, j.Traits, true, j.Provisional
 	d.Warnings = append(d.Warnings, j.Warnings...)
+	if err == nil && planned && r.Policy == "" && (!d.Met || len(d.changes) > 0) {
+		err = b.noteEarly(ctx, &early{grant: g, traits: j.Traits})
+	}
 	if err != nil {
 		return err
 	}
@@ -251,9 +262,9 @@ func (b *Broker) readRecent(ctx context.Context, g jit.Grant) (jit.Snapshot, err
 		return jit.Snapshot{}, err
 	}
 	if shared, ok := p.(*batch.Shared); ok {
-		return readScope(ctx, shared.Recent, g)
+		return b.readScope(ctx, shared.Recent, g.Place())
 	}
-	return readScope(ctx, p.Read, g)
+	return b.readScope(ctx, p.Read, g.Place())
 }
 
 // decideChange decides on a change of a grant to what the request says. g holds the facts that the caller remembers,
@@ -302,10 +313,13 @@ func (b *Broker) checkLost(ctx context.Context, d *Decision, planned bool) error
 		return err
 	}
 	d.recorded.NoStandingBefore = noStanding(s, d.recorded.Binding, d.traits)
-	if live {
-		return traced(d.recorded, s)
+	if !live {
+		return nil
 	}
-	return nil
+	if err := b.CheckForgotten(ctx, d.recorded); err != nil {
+		return err
+	}
+	return traced(d.recorded, s)
 }
 
 // traced refuses a grant that the ledger has lost and that has no trace on its target: it may have been revoked.

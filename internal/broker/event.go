@@ -16,9 +16,13 @@ var decisionKinds = []jit.EventKind{
 
 // event returns an event about a grant; pairs are the keys and values of its detail.
 func (b *Broker) event(kind jit.EventKind, g jit.Grant, pairs ...string) jit.Event {
-	e := jit.Event{At: b.Now(), Kind: kind, Grant: g.ID, Policy: g.Policy, Actor: b.Actor, Detail: map[string]string{}}
+	e := jit.Event{At: b.recordTime(g.Target), Kind: kind, Grant: g.ID, Policy: g.Policy, Actor: b.Actor,
+		Detail: map[string]string{}}
 	if b.Run != "" && slices.Contains(decisionKinds, kind) {
 		e.Detail[jit.RunDetail] = b.Run
+	}
+	if there := b.sharedTime(g.Target); jit.CheckSkew(e.At, there) != nil {
+		e.Detail["target_clock"] = jit.FormatTime(there)
 	}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] != "" {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,11 +106,36 @@ func (b *Broker) executeBatch(ctx context.Context, steps []reconcile.Step) []err
 		b.recordOutcomes(ctx, a, tasks)
 		failpoint.Hit(a.verb + ".after-outcome")
 	}
+	b.endAnother(ctx, tasks)
 	errs := make([]error, len(tasks))
 	for i := range tasks {
 		errs[i] = errors.Join(tasks[i].err, tasks[i].ledger)
 	}
 	return errs
+}
+
+// endAnother ends the grants whose repair failed with [jit.ErrAnother]: no later repair can succeed.
+func (b *Broker) endAnother(ctx context.Context, tasks []task) {
+	var which []int
+	var steps []reconcile.Step
+	for i, t := range tasks {
+		var told *jit.Error
+		if t.Kind == reconcile.Repair && errors.Is(t.err, jit.ErrAnother) && errors.As(t.err, &told) {
+			which = append(which, i)
+			steps = append(steps, reconcile.Drifted(reconcile.Revoke, t.Place, t.Grant, t.Drift, told.Problem))
+		}
+	}
+	if len(steps) == 0 {
+		return
+	}
+	for n, err := range b.executeBatch(ctx, steps) {
+		t := &tasks[which[n]]
+		if err != nil {
+			t.err = errors.Join(t.err, err)
+			continue
+		}
+		t.err = jit.Errorf(jit.ErrOver, "", renew(t.Grant), "grant %s has been ended: %s", t.Grant.ID, steps[n].Reason)
+	}
 }
 
 // admit closes the tasks that may not be carried out.
@@ -119,18 +145,32 @@ func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
 		for i, t := range tasks {
 			grants[i] = t.Grant
 		}
-		for i, err := range b.checkAltered(ctx, grants) {
+		for i, err := range b.mayGive(ctx, tasks[0].Place, grants) {
 			tasks[i].err = err
+		}
+		for i, err := range b.checkAltered(ctx, grants) {
+			tasks[i].err = cmp.Or(tasks[i].err, err)
 		}
 	}
 	b.refuseUnapproved(ctx, tasks)
+	if slices.ContainsFunc(tasks, byTheClock) {
+		_ = b.askClock(ctx, tasks[0].Place) // what is over ends even if the target cannot be read
+	}
 	for i := range tasks {
 		t := &tasks[i]
+		if t.err == nil && a.op == jit.Ensure {
+			t.err = b.mayBegin(ctx, t.Place)
+		}
 		if t.err == nil && a.allowed != nil {
 			t.err = a.allowed(ctx, t)
 		}
 		t.closed = t.closed || t.err != nil
 	}
+}
+
+// byTheClock reports whether a task ends a grant because of its window.
+func byTheClock(t task) bool {
+	return t.Kind == reconcile.End && t.Grant.RevokedAt.IsZero() && t.Grant.EndedAt.IsZero()
 }
 
 // recordIntents records what is about to be done. Access is taken away even if that cannot be recorded, but never
@@ -305,9 +345,12 @@ func (b *Broker) apply(ctx context.Context, at jit.Place, op jit.Op, grants []ji
 	}
 	changes := make([]jit.Change, len(grants))
 	for i, g := range grants {
-		changes[i] = jit.Change{Op: op, Access: g.Access(), Held: g.Held()}
+		changes[i] = jit.Change{Op: op, Access: g.Access(), Held: g.Held(), GrantedAt: g.GrantedAt}
 		if op == jit.Remove && changes[i].Access.NoStandingBefore {
 			changes[i].Access.NoStandingBefore = !b.coveredByAnother(ctx, p, g)
+		}
+		if op == jit.Remove {
+			changes[i].Sole = func() bool { return b.sole(ctx, g) }
 		}
 	}
 	return p.Apply(ctx, at.Scope, changes)

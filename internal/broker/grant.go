@@ -48,7 +48,7 @@ func (b *Broker) recordIntent(ctx context.Context, d Decision) (jit.Grant, error
 	g.Holder = 1
 	failpoint.Hit("grant.before-intent")
 	entry := jit.Rewrite(d.recorded, g, append([]jit.Event{b.requested(g, d.standing)}, b.verdictOn(d)...)...)
-	entry.OnlyUnsigned = breaksGlass(&d)
+	entry.OnlyUnsigned, entry.Current = breaksGlass(&d), true
 	if err := b.write(ctx, entry); err != nil {
 		return g, err
 	}
@@ -102,6 +102,9 @@ func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (j
 	if err := b.checkAltered(ctx, []jit.Grant{g})[0]; err != nil {
 		return g, err
 	}
+	if err := b.mayGive(ctx, g.Place(), []jit.Grant{g})[0]; err != nil {
+		return g, err
+	}
 	return b.put(ctx, g, g.Access(), kind)
 }
 
@@ -109,6 +112,9 @@ func (b *Broker) ensure(ctx context.Context, g jit.Grant, kind jit.EventKind) (j
 func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind jit.EventKind) (jit.Grant, error) {
 	p, err := b.Target(g.Target)
 	if err != nil {
+		return g, err
+	}
+	if err := b.mayBegin(ctx, g.Place()); err != nil {
 		return g, err
 	}
 	if k, asks := jit.Asks(p); asks && g.GrantedAt.IsZero() {
@@ -122,7 +128,7 @@ func (b *Broker) put(ctx context.Context, g jit.Grant, access jit.Access, kind j
 		g, access.Marker = next, next.Marker()
 	}
 	failpoint.Hit("ensure.before-platform")
-	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access, Held: g.Held()}})[0]
+	err = p.Apply(ctx, g.Scope, []jit.Change{{Op: jit.Ensure, Access: access, Held: g.Held(), GrantedAt: g.GrantedAt}})[0]
 	failpoint.Hit("ensure.after-platform")
 	if err != nil {
 		return g, b.attemptFailed(ctx, g, err)
@@ -169,8 +175,8 @@ func (b *Broker) beginsByItself(g jit.Grant) bool {
 }
 
 // attemptFailed closes the record of a failed attempt to grant if a read that began after the attempt shows that it
-// gave nothing. Otherwise the outcome is unknown: the record stays pending, and the sweeper ends the access with its
-// window.
+// gave nothing, and, where reads lag, the attempt was refused. Otherwise the outcome is unknown: the record stays
+// pending, and the sweeper ends the access with its window.
 func (b *Broker) attemptFailed(ctx context.Context, g jit.Grant, cause error) error {
 	cause = fmt.Errorf("grant %s to %s on target %q: %w", g.Role, g.Principal, g.Target, cause)
 	unknown := fmt.Errorf(
@@ -179,11 +185,22 @@ func (b *Broker) attemptFailed(ctx context.Context, g jit.Grant, cause error) er
 	if !g.GrantedAt.IsZero() || ctx.Err() != nil {
 		return unknown // an attempt that was cut off may still be in progress
 	}
+	if p, err := b.Target(g.Target); err != nil || jit.Lag(p) > 0 && !refused(cause) {
+		return unknown // a read may miss what the attempt wrote
+	}
 	s, err := b.read(ctx, g)
 	if err != nil || g.Drift(s) != jit.Missing {
 		return unknown
 	}
 	return errors.Join(cause, b.closeFailed(ctx, g, cause))
+}
+
+// refused reports whether an attempt failed because of the clocks, of a value that is to blame, or of a refusal that the
+// platform is sure of.
+func refused(err error) bool {
+	var problem *jit.Error
+	return errors.Is(err, jit.ErrSkew) || errors.Is(err, jit.ErrRefused) || errors.As(err, &problem) &&
+		problem.Attribute != ""
 }
 
 // closeFailed records that a grant gave nothing, because of cause.

@@ -16,6 +16,8 @@ type judgment struct {
 	// Traits are those that the target reports, if it is a [jit.Describer]; else those of Check.
 	Traits   jit.Traits
 	Warnings []Warning
+	// Provisional: the verdict rests on the most that unknown values and a silent target may turn out to permit.
+	Provisional bool
 }
 
 // judge asks the policies about a grant with its window; checked are the traits that Check returned. A refusal is an
@@ -41,11 +43,13 @@ func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Trai
 		j.Warnings = append(j.Warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
 			"The grant is judged without the target's answer: %v. "+
 				"The apply judges it in full, and fails if the target still does not answer.", err)})
+		j.Provisional = true
 		best := checked
 		best.Enforcement, best.SessionTail = jit.Native, 0
 		j.Verdict, err = b.verdict(ctx, policies, nil, g, best, named)
 	}
 	if err == nil && b.Planned.incomplete(j.Verdict.Policy) {
+		j.Provisional = true
 		j.Warnings = append(j.Warnings, Warning{"policy", "The policy is not known yet", fmt.Sprintf(
 			"Policy %q has values that are unknown until apply. The apply judges the grant by them and may refuse it.",
 			j.Verdict.Policy)})
@@ -116,6 +120,7 @@ func (b *Broker) policyRequest(
 	r := policy.Request{
 		Owner: g.Owner, Platform: target.Kind(), Binding: g.Binding, Reason: g.Reason,
 		StartsAt: g.Start, Length: g.Length(), Traits: traits, Named: named, BreakGlass: g.BreakGlass,
+		Asks: g.Requester,
 	}
 	if g.Requester == "" {
 		return r, nil
@@ -146,6 +151,10 @@ func (b *Broker) checkLength(g jit.Grant, traits jit.Traits, length time.Duratio
 		return refuse(fmt.Sprintf("ask for %s or more", least), bound, g.Target, "least", least)
 	case traits.MaxTTL > 0 && length > traits.MaxTTL:
 		return refuse(fmt.Sprintf("ask for %s or less", most), bound, g.Target, "most", most)
+	case traits.MaxAhead > 0 && !g.Start.IsZero() && g.Start.Add(length).Sub(b.Now()) > traits.MaxAhead:
+		return jit.Invalid("starts_at", "ask nearer to its beginning",
+			"the grant would end %s from now; on target %q a grant ends at most %s after it is asked for",
+			text(g.Start.Add(length).Sub(b.Now()).Truncate(time.Second)), g.Target, text(traits.MaxAhead))
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (b *Broker) writePerson(ctx context.Context, p jit.Person) error {
 		return err
 	}
 	changed := b.ruleEvent(jit.EventPersonChanged, "", p.Facts())
-	return b.write(ctx, jit.Entry{Person: &p, Events: []jit.Event{changed}})
+	return b.write(ctx, jit.Entry{Person: &p, Events: []jit.Event{changed}, Current: true})
 }
 
 // CheckPerson refuses a person who cannot be recorded beside the others: those of the ledger, or of the same plan.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,12 +13,21 @@ import (
 // Planned collects the policies and persons of one plan, so that its grants are judged by them as they will be. A nil
 // Planned has none.
 type Planned struct {
+	// Whole: the plan is made, so no policy or person of it appears later. Set it before use.
+	Whole bool
+
 	mu      sync.Mutex
 	changes map[string]change
 	claims  map[string]claim
 	persons map[string]*jit.Person
 	// incompletePersons: the plan has a person with unknown values.
 	incompletePersons bool
+	// unnamed: the plan gives or changes a grant that names no policy.
+	unnamed bool
+	// early are those grants: they may begin before a policy of the plan is recorded that asks for their approval.
+	early []*early
+	// unchecked are the policies of the plan that no grant of early has been checked against.
+	unchecked []string
 }
 
 // claim holds the plans of resources with one type and name.
@@ -84,6 +94,7 @@ func (p *Planned) note(name string, c change) {
 		p.changes = map[string]change{}
 	}
 	p.changes[name] = c
+	p.unchecked = append(p.unchecked, name)
 }
 
 // Overlay replaces recorded policies with those of the plan, ordered by name. It leaves out policies with unknown
@@ -113,6 +124,54 @@ func (p *Planned) overlay(recorded []jit.Policy, incomplete bool) []jit.Policy {
 	}
 	slices.SortFunc(all, func(a, b jit.Policy) int { return strings.Compare(a.Name, b.Name) })
 	return all
+}
+
+// MayWait reports whether a policy of the plan may let a grant wait for approval.
+func (p *Planned) MayWait() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.changes {
+		if !c.dropped && (c.incomplete || len(c.policy.Approval) > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckOrder refuses a plan that records the first policy of a ledger, if that policy may let grants wait for approval
+// and a grant of the plan names no policy. Terraform orders the two by references only, and a ledger without a policy
+// permits every grant. A grant that names its policy cannot begin before the policy is recorded. Call CheckOrder for
+// each planned grant that names no policy, and with policy set for each planned policy, in any order. A policy that asks
+// for approval from this plan on is refused in the same way beside a grant that the recorded policies permit without.
+func (b *Broker) CheckOrder(ctx context.Context, policy bool) error {
+	b.Planned.mu.Lock()
+	b.Planned.unnamed = b.Planned.unnamed || !policy
+	unnamed := b.Planned.unnamed
+	b.Planned.mu.Unlock()
+	if !unnamed || !b.Planned.MayWait() {
+		return nil
+	}
+	// A run that replaces its only policy has one before and after, and not in between.
+	before, err := b.rules(ctx)
+	if err != nil {
+		return err
+	}
+	if len(before.policies) > 0 {
+		if !policy {
+			return nil // the grant is checked when it is judged
+		}
+		return b.checkEarly(ctx)
+	}
+	attribute := "policy"
+	if policy {
+		attribute = "approval"
+	}
+	return jit.Invalid(attribute, "write policy = jit_policy.<name>.name in each jit_grant, or apply the policies first",
+		"the ledger has no policy yet, and the same apply records the first: a grant that names no policy could begin "+
+			"before that, without approval")
 }
 
 // incomplete reports whether the policy of that name has unknown values.

@@ -13,16 +13,33 @@ import (
 // the same policy, the caller becomes its holder; a different policy of that name is refused.
 func (b *Broker) MakePolicy(ctx context.Context, p jit.Policy) (holder int64, err error) {
 	recorded, known, err := b.RecordedPolicy(ctx, p.Name)
+	if err == nil && known {
+		err = otherContent(p, recorded)
+	}
 	if err != nil {
 		return 0, err
 	}
-	p.Holder = recorded.Holder
-	if known && !maps.Equal(p.Facts(), recorded.Facts()) {
-		hint := "choose another name, or import it and change it then: terraform import jit_policy.<name> " + p.Name
-		return 0, jit.Invalid("name", hint, "the ledger has a policy %q already, with other content", p.Name)
-	}
-	p.Holder++
+	p.Holder = recorded.Holder + 1
 	return p.Holder, b.writePolicy(ctx, p)
+}
+
+// CheckPolicyName refuses a new policy if the ledger has another one of its name.
+func (b *Broker) CheckPolicyName(ctx context.Context, p jit.Policy) error {
+	recorded, known, err := b.RecordedPolicy(ctx, p.Name)
+	if err != nil || !known {
+		return err
+	}
+	return otherContent(p, recorded)
+}
+
+// otherContent refuses a policy that differs from the recorded one of its name.
+func otherContent(p, recorded jit.Policy) error {
+	if p.Holder = recorded.Holder; maps.Equal(p.Facts(), recorded.Facts()) {
+		return nil
+	}
+	return jit.Invalid("name",
+		"choose another name, or import it and change it then: terraform import jit_policy.<name> "+p.Name,
+		"the ledger has a policy %q already, with other content", p.Name)
 }
 
 // PutPolicy records a policy, new or changed.
@@ -40,7 +57,7 @@ func (b *Broker) writePolicy(ctx context.Context, p jit.Policy) error {
 		return err
 	}
 	changed := b.ruleEvent(jit.EventPolicyChanged, p.Name, p.Facts())
-	return b.write(ctx, jit.Entry{Policy: &p, Events: []jit.Event{changed}})
+	return b.write(ctx, jit.Entry{Policy: &p, Events: []jit.Event{changed}, Current: true})
 }
 
 // DropPolicy removes a policy; an absent one is a success. A holder other than 0 restricts the removal to that holder:

@@ -128,7 +128,7 @@ func TestPoliciesOfTheSamePlanCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := w.PutPolicy(t.Context(), jit.Policy{Name: "no-readers", Effect: jit.Forbid,
-		Match: jit.Match{Roles: []string{"read*"}}}); err != nil {
+		Match: jit.Matches{{Roles: []string{"read*"}}}}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = w.Grant(t.Context(), request(func(r *broker.Request) { r.Renewal = 2 }))

@@ -43,9 +43,14 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 	if err := b.owns(r.Grant); err != nil {
 		return r.Grant, false, err
 	}
-	g, _, err = b.Lookup(ctx, r.Grant.ID, r.Grant)
+	g, known, err := b.Lookup(ctx, r.Grant.ID, r.Grant)
 	if errors.Is(err, ErrOtherOwner) {
 		return g, false, err
+	}
+	if err == nil && !known {
+		if err := b.CheckForgotten(ctx, g); err != nil {
+			return g, false, err
+		}
 	}
 	first := g
 	check := sync.OnceValues(func() (endCheck, error) { return b.checkEnd(ctx, first) })
@@ -61,6 +66,32 @@ func (b *Broker) Revoke(ctx context.Context, r Revocation) (g jit.Grant, kept bo
 		g, err = b.endRevoked(ctx, r, g, check)
 	}
 	return g, kept, err
+}
+
+// CheckForgotten returns an error if a grant without a record may have its access still: where a binding takes no
+// marker, only the ledger tells it from those of others, so it can be neither ended nor called absent. For a grant that
+// is over, the error is [jit.ErrOver].
+func (b *Broker) CheckForgotten(ctx context.Context, g jit.Grant) error {
+	_, traits, err := b.checkBinding(g)
+	if err != nil || !traits.Remembered {
+		return nil //nolint:nilerr // an unknown target is told of before, and an impossible binding gives nothing
+	}
+	s, err := b.read(ctx, g)
+	standing, there := s.StandingOf(g.Binding)
+	if err == nil && !there {
+		return nil
+	}
+	found := fmt.Sprintf("it has that access (%s)", standing.Detail)
+	var kind error
+	switch {
+	case err != nil:
+		found, kind = fmt.Sprintf("the target cannot be read: %v", err), err
+	case g.Window.Over(b.Now()):
+		kind = jit.ErrOver
+	}
+	return jit.Errorf(kind, "", "take it away on the target unless somebody else gave it, and destroy again; "+
+		"or keep the access: `terraform state rm`", "the ledger has no record of grant %s of %s to %s on %s of target %q, "+
+		"and nothing else tells it from the access of others; %s", g.ID, g.Role, g.Principal, g.Scope, g.Target, found)
 }
 
 // endRevoked ends the access of a grant whose revocation is recorded.
@@ -185,7 +216,7 @@ type endCheck struct {
 // checkEnd asks the ledger's server and the target for their time, and reads the grant's scope. err is the ledger's.
 func (b *Broker) checkEnd(ctx context.Context, g jit.Grant) (c endCheck, err error) {
 	before := b.Now()
-	clock, err := b.Ledger.Clock(ctx)
+	clock, _, err := b.Ledger.Clock(ctx)
 	if err != nil {
 		return c, err
 	}
@@ -205,8 +236,8 @@ func (c *endCheck) compare(now, clock time.Time) {
 // endedByItself reports whether a platform with native enforcement has ended the grant, whose window is over at now. It
 // has not if somebody moved or removed the end.
 func (c *endCheck) endedByItself(g jit.Grant, now time.Time) bool {
-	for _, o := range c.snapshot.Ours {
-		if o.Marker.Names(g) && (o.End.IsZero() || now.Before(o.End)) {
+	for _, o := range c.snapshot.Of(g) {
+		if o.End.IsZero() || now.Before(o.End) {
 			return false
 		}
 	}

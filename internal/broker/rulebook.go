@@ -24,8 +24,8 @@ type Rulebook struct {
 // asking is a policy while it asks for approval.
 type asking struct {
 	name, match string
-	// where are the targets, platforms and owners that it is about. An empty list means all.
-	where [3][]jit.Glob
+	// where are the targets, platforms and owners of each entry. An empty list means all.
+	where [][3][]jit.Glob
 	// until is zero if it still asks.
 	until time.Time
 }
@@ -65,12 +65,19 @@ func (r *Rulebook) add(e jit.Event) {
 	}
 }
 
-// whereOf returns the targets, platforms and owners of a recorded match. A list that cannot be read means all.
-func whereOf(match string) (where [3][]jit.Glob) {
-	var m jit.Match
+// whereOf returns the targets, platforms and owners of each entry of a recorded match. What cannot be read means all.
+func whereOf(match string) (all [][3][]jit.Glob) {
+	var m jit.Matches
 	if json.Unmarshal([]byte(match), &m) != nil {
-		return where
+		m = nil
 	}
+	for _, entry := range m.Entries() {
+		all = append(all, whereOfEntry(entry))
+	}
+	return all
+}
+
+func whereOfEntry(m jit.Match) (where [3][]jit.Glob) {
 	for i, list := range [][]string{m.Targets, m.Platforms, m.Owners} {
 		for _, pattern := range list {
 			g, err := jit.ParseGlob("match", pattern)
@@ -101,11 +108,16 @@ func (r *Rulebook) mayAsk(g jit.Grant, platform string) bool {
 		if !a.until.IsZero() && a.until.Before(since) {
 			return false
 		}
-		for i, globs := range a.where {
-			if len(globs) > 0 && !slices.ContainsFunc(globs, func(p jit.Glob) bool { return p.Match(fields[i]) }) {
-				return false
-			}
-		}
-		return true
+		return slices.ContainsFunc(a.where, func(where [3][]jit.Glob) bool { return isAt(where, fields) })
 	})
+}
+
+// isAt reports whether each list of globs matches its field.
+func isAt(where [3][]jit.Glob, fields [3]string) bool {
+	for i, globs := range where {
+		if len(globs) > 0 && !slices.ContainsFunc(globs, func(p jit.Glob) bool { return p.Match(fields[i]) }) {
+			return false
+		}
+	}
+	return true
 }

@@ -147,7 +147,7 @@ func TestSignOffWithoutThePolicy(t *testing.T) {
 		{"the policy asks for nobody", func(o *office) { o.policy(jit.Policy{Name: "prod", Effect: jit.Permit}) },
 			map[string]bool{"bob": false, "eve": false, "leo": true}},
 		{"the policy has gone", func(o *office) {
-			o.policy(jit.Policy{Name: "other", Effect: jit.Permit, Match: jit.Match{Targets: []string{"x"}}})
+			o.policy(jit.Policy{Name: "other", Effect: jit.Permit, Match: jit.Matches{{Targets: []string{"x"}}}})
 			if err := o.DropPolicy(o.t.Context(), "prod", 0); err != nil {
 				o.t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestBeforeTheLedgerExists(t *testing.T) {
 // TestForbidsFromBeforeTheRun count in it, whether the run drops or changes them. The next run permits.
 func TestForbidsFromBeforeTheRun(t *testing.T) {
 	owners := request(func(r *broker.Request) { r.Binding.Role = "owner" })
-	never := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Match{Roles: []string{"owner"}}}
+	never := jit.Policy{Name: "never", Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"owner"}}}}
 	for name, change := range map[string]func(*office){
 		"the forbid goes": func(o *office) {
 			if err := o.DropPolicy(t.Context(), "never", 0); err != nil {
@@ -230,7 +230,7 @@ func TestForbidsFromBeforeTheRun(t *testing.T) {
 		},
 		"the forbid is about others": func(o *office) {
 			other := never
-			other.Match.Roles = []string{"admin"}
+			other.Match = jit.Matches{{Roles: []string{"admin"}}}
 			o.policy(other)
 		},
 		"the forbid is to go": func(o *office) {
@@ -240,7 +240,7 @@ func TestForbidsFromBeforeTheRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOffice(t)
-			o.policy(jit.Policy{Name: "open", Effect: jit.Permit, Match: jit.Match{Roles: []string{"owner"}}})
+			o.policy(jit.Policy{Name: "open", Effect: jit.Permit, Match: jit.Matches{{Roles: []string{"owner"}}}})
 			o.policy(never)
 			o.newRun()
 			change(o)

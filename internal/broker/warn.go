@@ -50,7 +50,7 @@ func warnOfSessions(d *Decision, add func(attribute, summary, detail string)) {
 	if tail < 0 {
 		lasts = "indefinitely"
 	}
-	add("target", "Sessions can outlive the grant",
+	add("target", SessionsGoOn,
 		fmt.Sprintf("On target %q, sessions open at the end can stay open %s.", d.Grant.Target, lasts))
 }
 
@@ -66,7 +66,7 @@ func warnOfStanding(d *Decision, add func(attribute, summary, detail string)) {
 	}
 	add("principal", "Standing access already gives the same", fmt.Sprintf(
 		"%s has %s on %s %s (%s). The grant would change nothing, and its end would end nothing. "+
-			"Remove the standing access first.", g.Principal, g.Role, g.Scope, lasts, s.Detail))
+			"Remove the standing access before the grant ends.", g.Principal, g.Role, g.Scope, lasts, s.Detail))
 }
 
 // warnOfScope adds the target's notes on the scope of a new grant.

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/hcledit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -128,21 +129,14 @@ func AppendBaseline(path string, add []Accepted, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	mode := os.FileMode(0o600)
-	if file, err := filepath.EvalSymlinks(path); err == nil {
-		path = file
-		if info, err := os.Stat(path); err == nil {
-			mode = info.Mode().Perm()
-		}
-	}
 	src, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read the baseline: %w", err)
 	}
 	if len(src) > 0 && len(add) > 0 && src[len(src)-1] != '\n' {
-		src = append(src, '\n') // else the first block would begin where the last one ends
+		blocks = append([]byte("\n"), blocks...) // else the first block would begin where the last one ends
 	}
-	if err := replace(path, append(src, blocks...), mode); err != nil {
+	if err := hcledit.Write(path, src, slices.Concat(src, blocks)); err != nil {
 		return fmt.Errorf("write the baseline: %w", err)
 	}
 	return nil
@@ -164,17 +158,4 @@ func blocksOf(add []Accepted, now time.Time) ([]byte, error) {
 		}
 	}
 	return hclwrite.Format(file.Bytes()), nil
-}
-
-// replace replaces a file in one step.
-func replace(path string, text []byte, mode os.FileMode) error {
-	next := path + ".new"
-	err := os.WriteFile(next, text, mode)
-	if err == nil {
-		err = os.Chmod(next, mode) // the umask may have cut it
-	}
-	if err == nil {
-		err = os.Rename(next, path)
-	}
-	return err
 }

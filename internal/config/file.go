@@ -80,6 +80,42 @@ func LoadApprover(path string) (Settings, error) {
 	return s, r.err
 }
 
+// LoadProvider reads the file that config in the provider block names, which must exist. It evaluates only the
+// attributes that the provider block has too, so that Terraform needs no variable of the sweeper. Relative paths, also
+// that of the file, are relative to the working directory. Errors name file and line.
+func LoadProvider(path string) (Settings, error) {
+	src, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return Settings{}, jit.Invalid("config",
+			"name an existing file; a relative path starts in the directory in which Terraform runs, or which -chdir "+
+				"names",
+			"there is no file %q", path)
+	case err != nil:
+		return Settings{}, fmt.Errorf("read settings: %w", err)
+	}
+	content, err := contentOf(src, path, schema)
+	if err != nil {
+		return Settings{}, err
+	}
+	r := newReader(content)
+	s := r.shared()
+	s.File = path
+	return s.WithDefaults(), r.err
+}
+
+// shared reads the attributes that the provider block has too.
+func (r *reader) shared() (s Settings) {
+	r.text("ledger", &s.Ledger)
+	r.text("owner", &s.Owner)
+	r.text("max_ttl", &s.MaxTTL)
+	r.text("approvals_dir", &s.ApprovalsDir)
+	r.text("wait_for_approval", &s.WaitForApproval)
+	s.Targets, s.OnDrift = r.targets("targets")
+	s.places = r.places()
+	return s
+}
+
 var schema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 	{Name: "ledger"}, {Name: "owner"}, {Name: "owners"}, {Name: "max_ttl"}, {Name: "targets"},
 	{Name: "approvals_dir"}, {Name: "wait_for_approval"},
@@ -100,12 +136,7 @@ func parse(src []byte, path string) (Settings, error) {
 		return Settings{}, err
 	}
 	r := newReader(content)
-	var s Settings
-	r.text("ledger", &s.Ledger)
-	r.text("owner", &s.Owner)
-	r.text("max_ttl", &s.MaxTTL)
-	r.text("approvals_dir", &s.ApprovalsDir)
-	r.text("wait_for_approval", &s.WaitForApproval)
+	s := r.shared()
 	r.text("interval", &s.Interval)
 	r.text("drift_interval", &s.DriftInterval)
 	r.text("on_violation", &s.OnViolation, violationReport, violationRevoke)
@@ -117,7 +148,6 @@ func parse(src []byte, path string) (Settings, error) {
 	s.MaxUnplanned = r.number("max_unplanned_revocations")
 	r.object("listen_proxy", &s.ListenProxy,
 		`write listen_proxy = { header = "X-Forwarded-User", from = ["10.0.0.7/32"] }`)
-	s.Targets, s.OnDrift = r.targets("targets")
 	s.Notify = r.receivers("notify")
 	if r.err != nil {
 		return Settings{}, r.err

@@ -65,9 +65,15 @@ type Runtime struct {
 func (r *Runtime) Close() error { return r.Ledger.Close() }
 
 // Open checks the settings and opens what they describe. It makes no call, so neither the targets nor the ledger need
-// to answer. Errors are *[jit.Error] that name the attribute.
+// to answer. Errors are *[jit.Error] that name the attribute, with file and line if a settings file sets it.
 func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	s = s.WithDefaults()
+	runtime, err := open(ctx, s, o)
+	return runtime, s.inFile(err)
+}
+
+// open is [Open] for settings with their defaults.
+func open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -82,7 +88,10 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now})
+	if o.Run == "" && o.Source == jit.FromTerraform {
+		o.Run = rand.Text()
+	}
+	l, err := ledger.Open(ctx, ledger.Config{URL: s.Ledger, Now: o.Now, Actor: actor(o.Source), Run: o.Run})
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +99,6 @@ func Open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 		Ledger: l, Targets: map[string]jit.Platform{}, Owner: s.Owner, MaxTTL: maxTTL,
 		Actor: actor(o.Source), Now: o.Now, Planned: &broker.Planned{},
 		Run: o.Run, WaitForApproval: wait,
-	}
-	if b.Run == "" && o.Source == jit.FromTerraform {
-		b.Run = rand.Text()
 	}
 	b.Approvals.Dir = s.ApprovalsDir
 	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {

@@ -54,6 +54,35 @@ func (r *reader) uniqueMap(name, thing string) (attr *hcl.Attribute, v cty.Value
 	return r.value(name)
 }
 
+// places returns where the file sets each attribute, and each target: owner, targets["prod"].
+func (r *reader) places() map[string]hcl.Range {
+	all := make(map[string]hcl.Range, len(r.attributes))
+	for name, attr := range r.attributes {
+		all[name] = attr.Range
+	}
+	if attr, ok := r.attributes["targets"]; ok {
+		pairs, _ := hcl.ExprMap(attr.Expr) // a computed map has no places of its own
+		for _, pair := range pairs {
+			all[fmt.Sprintf("targets[%q]", keyOf(pair, r.scope))] = pair.Key.Range()
+		}
+	}
+	return all
+}
+
+// inFile puts file:line before an error about an attribute that the settings file sets.
+func (s Settings) inFile(err error) error {
+	wrong, ok := err.(*jit.Error) //nolint:errorlint // around another error, the place would hide what was being done
+	if !ok {
+		return err
+	}
+	for name := wrong.Attribute; name != ""; name = name[:max(0, strings.LastIndexAny(name, ".["))] {
+		if place, ok := s.places[name]; ok {
+			return at(place, wrong)
+		}
+	}
+	return err
+}
+
 func keyOf(pair hcl.KeyValuePair, scope *hcl.EvalContext) string {
 	v, diags := pair.Key.Value(scope)
 	if diags.HasErrors() || v.IsNull() || v.Type() != cty.String {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/notice"
@@ -29,8 +31,9 @@ const DefaultApprovalsDir = "approvals"
 
 // Settings are what a user configures. An empty field takes its default.
 type Settings struct {
-	// File is the settings file; empty if none was read.
-	File string
+	// File is the settings file; empty if none was read. places are where it sets what.
+	File   string
+	places map[string]hcl.Range
 	// Ledger is a URL: sqlite://path or postgres://…; it may hold a password.
 	Ledger string
 	Owner  string

@@ -138,6 +138,7 @@ func newClient(base, reset string, header http.Header) (*client, error) {
 	c := &client{base: u, header: header, reset: reset}
 	r := retryablehttp.NewClient()
 	r.HTTPClient = cleanhttp.DefaultPooledClient()
+	r.HTTPClient.Transport = jit.GuardAnswers(r.HTTPClient.Transport)
 	r.HTTPClient.Timeout = 30 * time.Second
 	r.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	r.Logger, r.RetryMax, r.ErrorHandler = nil, attempts-1, retryablehttp.PassthroughErrorHandler
@@ -234,10 +235,6 @@ func withoutURL(err error) error {
 func (c *client) refusal(u *url.URL, answer *http.Response, body []byte) error {
 	var said struct{ Message, Error string }
 	_ = json.Unmarshal(body, &said) // an answer without a message has none
-	text := said.Message + said.Error
-	if runes := []rune(text); len(runes) > 200 {
-		text = string(runes[:200]) + "…"
-	}
 	hint := ""
 	switch {
 	case c.limited(answer):
@@ -248,7 +245,7 @@ func (c *client) refusal(u *url.URL, answer *http.Response, body []byte) error {
 		hint = "check the name, and that the token may read pull requests and the repository"
 	}
 	return &jit.Error{
-		Problem: fmt.Sprintf("%s answered %d to %s: %s", u.Host, answer.StatusCode, u.Path, jit.Printable(text)),
+		Problem: fmt.Sprintf("%s answered %d to %s: %s", u.Host, answer.StatusCode, u.Path, jit.Said(said.Message+said.Error)),
 		Hint:    hint,
 	}
 }

@@ -130,7 +130,7 @@ func TestAnAccountOfOlderEvents(t *testing.T) {
 
 func TestPolicyFactsTellEveryField(t *testing.T) {
 	none := time.Duration(0)
-	full := Policy{Name: "a", Description: "d", Effect: Forbid, Match: Match{Targets: []string{"prod"}},
+	full := Policy{Name: "a", Description: "d", Effect: Forbid, Match: Matches{{Targets: []string{"prod"}}},
 		MaxTTL: time.Hour, ReasonPattern: "x", MaxSessionTail: &none, Condition: "true", Holder: 1}
 	for i := range reflect.TypeFor[Policy]().NumField() {
 		name := reflect.TypeFor[Policy]().Field(i).Name
@@ -143,7 +143,7 @@ func TestPolicyFactsTellEveryField(t *testing.T) {
 		case "BreakGlass":
 			altered.BreakGlass = &BreakGlass{}
 		case "Match":
-			altered.Match.Roles = []string{"*"}
+			altered.Match = Matches{{Targets: []string{"prod"}, Roles: []string{"*"}}}
 		case "MaxSessionTail":
 			altered.MaxSessionTail = nil
 		default:

@@ -112,9 +112,16 @@ func CheckReason(reason string) error {
 	return CheckText("reason", reason)
 }
 
+// keyLine finds the beginnings of lines with SSH public keys.
+var keyLine = regexp.MustCompile(`(?m)^(ssh-|ecdsa-|sk-)\S+ AAAA`)
+
 // CheckText refuses text that must never reach a platform, a log or a page: invalid UTF-8, control characters (a line
-// feed would start a new line of a key file) and characters that change the direction of the text around them.
+// feed would start a new line of a key file) and characters that change the direction of the text around them. It also
+// refuses private keys.
 func CheckText(attribute, s string) error {
+	if privateKey.MatchString(s) {
+		return Invalid(attribute, "", "%q is a private key", s)
+	}
 	if !utf8.ValidString(s) {
 		return Invalid(attribute, "write it in UTF-8", "%q is not valid UTF-8", s)
 	}
@@ -124,11 +131,17 @@ func CheckText(attribute, s string) error {
 			if whole := strings.TrimRight(s, "\r\n"); whole != s && CheckText(attribute, whole) == nil {
 				hint = "remove the line break at its end; for a file, write trimspace(file(…))"
 			}
+			if len(keyLine.FindAllString(s, 2)) == 2 {
+				hint = "name one key"
+			}
 			return Invalid(attribute, hint, "%q contains the character %U, which is not allowed", s, r)
 		}
 	}
 	return nil
 }
+
+// OfFile returns a name without the line break at its end: file() returns that of a file too.
+func OfFile(name string) string { return strings.TrimRight(name, "\r\n") }
 
 // CheckName is [CheckText] for names and keys. It also refuses white space other than a plain space, and invisible
 // characters, which the target would take for a part of the name.

@@ -128,6 +128,45 @@ func TestCheckTextNamesTheCharacter(t *testing.T) {
 	}
 }
 
+// TestPrivateKeysAreNotPrinted: a key given in place of its .pub file stays out of every message.
+func TestPrivateKeysAreNotPrinted(t *testing.T) {
+	const body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+	for _, key := range []string{
+		"-----BEGIN OPENSSH PRIVATE KEY-----\n" + body + "\n-----END OPENSSH PRIVATE KEY-----\n",
+		"-----BEGIN PRIVATE KEY-----\r\n" + body + "\xff",
+		"-----BEGIN PRIVATE KEY----- " + body + " -----END PRIVATE KEY-----",
+		"PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\n" + body,
+	} {
+		_, glob := ParseGlob("match[0].principals", key)
+		_, ttl := ParseTTL(key)
+		for name, err := range map[string]error{
+			"text": CheckText("principal", key), "name": CheckName("principal", key), "glob": glob, "ttl": ttl,
+			"person": Person{Name: "alice", Principals: []string{key}}.Check(), "approver": CheckPersonName("from", key),
+			"github": Person{Name: "alice", GitHub: key}.Check(),
+		} {
+			if err == nil {
+				t.Errorf("%s accepts a private key", name)
+			} else if said := err.Error(); strings.Contains(said, body) || !strings.Contains(said, ".pub") {
+				t.Errorf("%s: %q prints the key, or does not name the .pub file", name, said)
+			}
+		}
+	}
+	if err := CheckReason("INC-1: replace the PRIVATE KEY of the proxy"); err != nil {
+		t.Errorf("CheckReason = %v", err)
+	}
+}
+
+func TestSeveralKeysInOneText(t *testing.T) {
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPJgH1z"
+	for s, hint := range map[string]string{
+		key + " a\n" + key + " b\n": "name one key", key + " a\r\n" + key: "name one key", "a\nb": "write it on one line",
+	} {
+		if err := CheckText("principal", s); err == nil || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%q: %v; want %q", s, err, hint)
+		}
+	}
+}
+
 func TestCheckPolicyName(t *testing.T) {
 	for _, s := range []string{"a", "prod-oncall", "A.b_c-0", strings.Repeat("a", 63)} {
 		if err := CheckPolicyName(s); err != nil {

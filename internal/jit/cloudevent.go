@@ -1,7 +1,7 @@
 package jit
 
 import (
-	"strconv"
+	"fmt"
 	"time"
 )
 
@@ -9,7 +9,8 @@ import (
 // (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
 type CloudEvent struct {
 	SpecVersion string `json:"specversion"`
-	// ID is the sequence number. With Source it identifies the event for ever, so that repeats can be detected.
+	// ID is the sequence number and the beginning of the hash. With Source it identifies the event for ever, so that
+	// repeats can be detected: a restored ledger gives its numbers again, to other events.
 	ID string `json:"id"`
 	// Source names the ledger.
 	Source string `json:"source"`
@@ -29,6 +30,9 @@ const CloudEventPrefix = "io.github.jitaccess."
 // CloudEventMIME is the content type of one event in JSON.
 const CloudEventMIME = "application/cloudevents+json"
 
+// UID returns a name of the event that no other event of the ledger ever has.
+func (e Event) UID() string { return fmt.Sprintf("%d-%.12s", e.Seq, e.Hash) }
+
 // CloudEvent returns the event in the form of CloudEvents; ledger is the id of the ledger that holds it.
 func (e Event) CloudEvent(ledger string) CloudEvent {
 	subject := string(e.Grant)
@@ -36,7 +40,7 @@ func (e Event) CloudEvent(ledger string) CloudEvent {
 		subject = "policy/" + e.Policy
 	}
 	return CloudEvent{
-		SpecVersion: "1.0", ID: strconv.FormatInt(e.Seq, 10), Source: "urn:uuid:" + ledger,
+		SpecVersion: "1.0", ID: e.UID(), Source: "urn:uuid:" + ledger,
 		Type: CloudEventPrefix + string(e.Kind), Subject: subject, Time: e.At.UTC().Format(time.RFC3339Nano),
 		DataContentType: "application/json", Data: e,
 	}

@@ -46,6 +46,8 @@ const (
 	DriftOrphanLive DriftKind = "orphan_live"
 	// DriftEndSooner: the end was moved earlier.
 	DriftEndSooner DriftKind = "end_sooner"
+	// DriftGone: the account of the principal was deleted, so the grant gives nobody access.
+	DriftGone DriftKind = "principal_gone"
 	// DriftMissing: the scope holds nothing of the grant.
 	DriftMissing DriftKind = "missing"
 )
@@ -55,7 +57,7 @@ func DriftKinds() []DriftKind {
 	return []DriftKind{
 		DriftAltered, DriftUnapproved, DriftStripped, DriftEndGone, DriftCameBack, DriftOrphanOver, DriftUnexplained,
 		DriftTaken, DriftPrincipal, DriftRole, DriftEndLater, DriftTooEarly, DriftCopied, DriftViolation, DriftDamaged,
-		DriftOrphanLive, DriftEndSooner, DriftMissing,
+		DriftOrphanLive, DriftEndSooner, DriftGone, DriftMissing,
 	}
 }
 
@@ -121,9 +123,9 @@ func (g Grant) Drift(s Snapshot) string { return g.Differs(s).Words }
 // give nobody access.
 func (g Grant) Differs(s Snapshot) Difference {
 	var found []Observed
-	for i := range s.Ours { // by index: a plan of many grants on one scope runs this for each
-		if o := &s.Ours[i]; o.Marker.Names(g) && o.Principal != "" {
-			found = append(found, *o)
+	for _, o := range s.Of(g) {
+		if o.Principal != "" || o.Gone {
+			found = append(found, o)
 		}
 	}
 	if len(found) == 0 {
@@ -147,9 +149,26 @@ func (g Grant) absent(s Snapshot) Difference {
 		}
 	}
 	if i := slices.IndexFunc(s.Standing, g.claimedBy); i >= 0 {
+		if found := s.Standing[i]; found.Unmarked() {
+			return Difference{DriftStripped, Stripped + ": the marker of its binding is gone (" + found.Detail + ")"}
+		}
 		return Difference{DriftTaken, s.Standing[i].Detail}
 	}
+	if i := slices.IndexFunc(s.Standing, func(s Standing) bool { return s.Unmarked() && s.Marker.Names(g) }); i >= 0 {
+		found := s.Standing[i]
+		return Difference{DriftTaken, fmt.Sprintf("its binding has no marker any more, and gives %s to %s (%s)",
+			found.Role, found.Principal, found.Detail)}
+	}
+	if s.Another != nil && s.Another(g) {
+		return Difference{DriftGone, wasDeleted(g)}
+	}
 	return Difference{DriftMissing, Missing}
+}
+
+// wasDeleted says that nobody is any more whom the grant was given to.
+func wasDeleted(g Grant) string {
+	return "the account of " + g.Principal + " was deleted or renamed, or has another id now; one that is made anew " +
+		"under that name is another"
 }
 
 // claimedBy reports whether access that somebody else holds on the scope bears the marker of the grant and gives its
@@ -176,11 +195,18 @@ func bindings(found []Observed) int {
 
 // compare adds the differences between the grant and one of its bindings.
 func (g Grant) compare(o Observed, d *differences) {
-	if o.Principal != g.Principal {
+	if o.Gone {
+		d.add(DriftGone, "%s", wasDeleted(g))
+		return
+	}
+	if o.Principal != g.Principal && !o.Unsure {
 		d.add(DriftPrincipal, "principal is %q", o.Principal)
 	}
 	if o.Role != g.Role {
 		d.add(DriftRole, "role is %q", o.Role)
+	}
+	if o.Beyond != "" {
+		d.add(DriftRole, "it also gives %s", o.Beyond)
 	}
 	switch {
 	case o.End.IsZero():

@@ -26,8 +26,22 @@ var (
 	ErrAltered = errors.New("the record was altered")
 	// ErrNewerLedger: the ledger was written by a newer version of this program.
 	ErrNewerLedger = errors.New("the ledger is newer than this program")
+	// ErrBehind: the ledger has gone back in time, for example because somebody restored a backup. Nothing is granted,
+	// started, changed or repaired until somebody accepts it.
+	ErrBehind = errors.New("the ledger has gone back in time")
+	// ErrStateAhead: a Terraform state remembers an event that the ledger lacks. The state may belong to a copy of the
+	// ledger, so only the run with that state grants nothing.
+	ErrStateAhead = fmt.Errorf("the state remembers more than the ledger: %w", ErrBehind)
+	// ErrOtherLedger: a head belongs to another ledger.
+	ErrOtherLedger = errors.New("this is another ledger")
 	// ErrSkew: the clocks of this machine and of the platform disagree by more than [MaxSkew].
 	ErrSkew = errors.New("the clocks disagree")
+	// ErrRefused: the target refused a change, and made no part of it.
+	ErrRefused = errors.New("the target refused it")
+	// ErrAnother: an Ensure would give the access of a live grant to another principal, or in another scope, than it
+	// was made for: somebody has made it anew under the same name. The platform has begun to remove the grant, or holds
+	// nothing of it. The grant is over.
+	ErrAnother = errors.New("it is another one of the same name")
 	// ErrRemains: a Remove ended the access, and the platform confirmed it. Something that gives no access, such as an
 	// empty role, is left there.
 	ErrRemains = errors.New("the access is over and remains are left")
@@ -62,9 +76,17 @@ func (e *Error) Error() string {
 // Unwrap returns the kind or the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errorf returns an [Error] of a kind about attribute.
+// privateKey finds private keys in the formats of OpenSSH, PEM and PuTTY.
+var privateKey = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-`)
+
+// Errorf returns an [Error] of a kind about attribute. If the problem quotes a private key, it says that instead.
 func Errorf(kind error, attribute, hint, format string, args ...any) *Error {
-	return &Error{Attribute: attribute, Problem: fmt.Sprintf(format, args...), Hint: hint, Err: kind}
+	problem := fmt.Sprintf(format, args...)
+	if privateKey.MatchString(problem) {
+		problem = "the value looks like a private key, so it is not printed"
+		hint = "give the public key, the content of the .pub file; replace the private key if it was committed or printed"
+	}
+	return &Error{Attribute: attribute, Problem: problem, Hint: hint, Err: kind}
 }
 
 // Invalid returns an [Error] of the kind [ErrInvalid] about attribute.

@@ -37,6 +37,21 @@ func TestCheckSkew(t *testing.T) {
 	}
 }
 
+func TestCheckNotBefore(t *testing.T) {
+	newest := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+	for _, late := range []time.Duration{0, -MaxSkew, time.Hour, 10000 * time.Hour} {
+		if err := CheckNotBefore(newest.Add(late), newest); err != nil {
+			t.Errorf("%s after the newest event: %v", late, err)
+		}
+	}
+	if err := CheckNotBefore(newest, time.Time{}); err != nil {
+		t.Errorf("a ledger without events: %v", err)
+	}
+	if err := CheckNotBefore(newest.Add(-MaxSkew-1), newest); !errors.Is(err, ErrSkew) {
+		t.Errorf("before the newest event: %v, want ErrSkew", err)
+	}
+}
+
 func TestEarlierTime(t *testing.T) {
 	now := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {

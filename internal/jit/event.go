@@ -44,6 +44,11 @@ const (
 	// The person is the detail "person".
 	EventPersonChanged EventKind = "person_changed"
 	EventPersonRemoved EventKind = "person_removed"
+	// EventLedgerBehind: the ledger lacks an event that somebody remembers, so it has gone back in time; see also
+	// [Event.FromState].
+	EventLedgerBehind EventKind = "ledger_behind"
+	// EventLedgerRestored: somebody accepts the ledger as it is. A new epoch begins.
+	EventLedgerRestored EventKind = "ledger_restored"
 )
 
 // Source is the part of the program that recorded an event.

@@ -1,6 +1,9 @@
 package jit
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Given is what a binding gives, whatever its spelling. Policies judge it, so every spelling of one access gets the
 // same verdict.
@@ -20,9 +23,15 @@ type Named struct {
 	IDs []string
 	// Unresolved: there may be further names that only the platform knows.
 	Unresolved bool
+	// Parts are patterns, with * and ? and in any case, that together are it: the actions of a role. Each is judged by
+	// itself: a list permits it if it permits each part, and forbids it if it forbids any. Empty if it is judged whole.
+	Parts []string
 	// Covers are patterns, with * and ?, for everything that it includes: the members of a group, the scopes below a
 	// scope.
 	Covers []string
+	// Below are names below which everything is included as well. A pattern must write the slash after such a name, so
+	// that "*-prod" does not name what may lie in "dev".
+	Below []string
 	// Solid is a text that no wildcard of Covers matches; it may be empty.
 	Solid string
 	// Guard says why no wildcard may permit it, such as "everybody is in it"; empty if a wildcard may.
@@ -39,11 +48,26 @@ func (n Named) All() []string {
 	return append([]string{n.Name}, n.IDs...)
 }
 
+// Included returns patterns for everything that is included, below it too.
+func (n Named) Included() []string {
+	all := n.Gives()
+	for _, parent := range n.Below {
+		all = append(all, parent+"/*")
+	}
+	return all
+}
+
 // The words between a role and what it is narrowed to.
 const (
 	On = " on " // resources, each a pattern with * and ?
 	If = " if " // a condition
 )
+
+// Actions begins a role that is a list of actions, separated by commas.
+const Actions = "actions:"
+
+// Gives returns the patterns for everything that it gives.
+func (n Named) Gives() []string { return append(slices.Clone(n.Parts), n.Covers...) }
 
 // Unresolved reports whether a part may have further names that only the platform knows.
 func (g Given) Unresolved() bool {

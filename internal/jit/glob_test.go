@@ -180,6 +180,40 @@ func TestGlobAgainstPatterns(t *testing.T) {
 	}
 }
 
+// Only a glob that writes the slash after a parent, or a single wildcard in its place, names what lies below.
+func TestGlobBelow(t *testing.T) {
+	for _, tc := range []struct {
+		glob, parent string
+		want         bool
+	}{
+		{"projects/p/secrets/*", "projects/p", true},
+		{"projects/*/secrets/*", "projects/p", true},
+		{"PROJECTS/P/*", "projects/p", true},
+		{"*/secrets*", "projects/p", true},
+		{"*/*", "projects/p", true},
+		{"projects/?/x", "projects/p", true},
+		{"projects/[pq]/x", "projects/p", true},
+		{"projects/p[/]x", "projects/p", true},
+		{"projects/p[!a-z]x", "projects/p", true},
+		{"projects/p?x", "projects/p", true},
+		{"projects/p", "projects/p", false},
+		{"projects/*", "projects/p", false},
+		{"projects/*-prod", "projects/p", false},
+		{"*-prod", "projects/p", false},
+		{"projects/q/*", "projects/p", false},
+		{"projects/p-dev/*", "projects/p", false},
+		{"projects/p[a-z]x", "projects/p", false},
+	} {
+		g, err := ParseGlob("match.scopes", tc.glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.MeetsBelow(tc.parent); got != tc.want {
+			t.Errorf("%q meets what lies below %q: %t, want %t", tc.glob, tc.parent, got, tc.want)
+		}
+	}
+}
+
 func FuzzGlobAgainstPatterns(f *testing.F) {
 	for _, seed := range [][2]string{{"a*", "a?x"}, {"[!a]*", "?b"}, {"*/a", "x*"}, {`\*a`, "*a"}, {"a?c*", "*"},
 		{"**", ""}} {

@@ -1,7 +1,9 @@
 package jit
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 	"unicode"
 )
 
@@ -19,6 +21,15 @@ func (g Glob) Everything() bool {
 // report false where it does, but never true where it does not. A literal \* in the glob also matches a wildcard * of
 // other.
 func (g Glob) Includes(other string) bool {
+	return g.includes(other, func(a, b rune) bool { return a == b })
+}
+
+// IncludesAnyCase is [Glob.Includes], ignoring case. It compares a set with a text that has no wildcard.
+func (g Glob) IncludesAnyCase(other string) bool {
+	return g.includes(other, sameLetter) || !strings.ContainsAny(other, "*?") && g.MatchAnyCase(other)
+}
+
+func (g Glob) includes(other string, same func(a, b rune) bool) bool {
 	b, text := simple(other), []rune(other)
 	return inPairs(len(g.tokens), len(b), func(i, j int, from func(i, j int) bool) bool {
 		switch {
@@ -31,7 +42,7 @@ func (g Glob) Includes(other string) bool {
 		case g.tokens[i].kind == anyOne:
 			return b[j].kind != anyRun && from(i+1, j+1)
 		case g.tokens[i].kind == literal:
-			return g.tokens[i].literal == text[j] && from(i+1, j+1)
+			return same(g.tokens[i].literal, text[j]) && from(i+1, j+1)
 		}
 		return false // sets are not compared
 	})
@@ -58,6 +69,18 @@ func (g Glob) Meets(other, solid string) bool {
 		}
 		return false
 	})
+}
+
+// MeetsBelow reports whether the glob writes out parent, in any way and case, and then a slash that is no part of a *.
+// ? and a set stand for the slash too.
+func (g Glob) MeetsBelow(parent string) bool {
+	for i, t := range g.tokens {
+		if t.kind != anyRun && regexp.MustCompile(`^`+t.expression+`$`).MatchString("/") &&
+			(Glob{tokens: g.tokens[:i]}).Meets(parent, "") {
+			return true
+		}
+	}
+	return false
 }
 
 // endsOf returns the positions of the tokens at which the text, in any case, ends.

@@ -44,6 +44,9 @@ type Traits struct {
 	StrippedTo string
 	// MinTTL and MaxTTL bound the length of a window on the platform; zero if the platform has no bound.
 	MinTTL, MaxTTL time.Duration
+	// MaxAhead is the longest time from now to the end of a window, on platforms that forget the marker of a grant;
+	// zero if the platform has no bound.
+	MaxAhead time.Duration
 	// Caution tells a reviewer why the grant may give nothing; it may be empty.
 	Caution string
 	// PrincipalName is another name of the principal for display, such as the comment of a public key; it may be empty.
@@ -95,7 +98,7 @@ const maxRequester = 200
 func CheckRequester(name string) error {
 	switch {
 	case strings.TrimSpace(name) == "":
-		return Invalid("requester", `write a name, for example requester = "Alice Smith", or leave it out`,
+		return Invalid("requester", `write the name of a jit_person, for example requester = "alice@example.com", or leave it out`,
 			"the requester is empty")
 	case len(name) > maxRequester:
 		return Invalid("requester", "shorten it", "the requester has %d bytes; at most %d are kept", len(name),
@@ -184,9 +187,11 @@ func RecordedReason(text string) string {
 	return text
 }
 
-// Over reports whether the grant has ended: revoked, or its window has passed.
-// An ended grant never gives access again.
-func (g Grant) Over(now time.Time) bool { return !g.RevokedAt.IsZero() || g.Window.Over(now) }
+// Over reports whether the grant has ended: revoked, or its window has passed, or its end is recorded, even if a wrong
+// clock ended it early. An ended grant never gives access again.
+func (g Grant) Over(now time.Time) bool {
+	return !g.RevokedAt.IsZero() || !g.EndedAt.IsZero() || g.Window.Over(now)
+}
 
 // Failed reports whether the record is closed because its attempt gave nothing. Nothing of it is due or outstanding,
 // and the same grant may be requested again.
@@ -282,7 +287,7 @@ func (g Grant) State(now time.Time) State {
 		return StateRequested
 	case g.Failed():
 		return StateFailed
-	case g.Window.Over(now):
+	case g.Over(now):
 		return StateExpired
 	case now.Before(g.Start):
 		return StateScheduled

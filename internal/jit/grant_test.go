@@ -32,6 +32,8 @@ func TestGrantOverTime(t *testing.T) {
 			{60, StateExpired, true, false, true}, {6000, StateExpired, true, false, true}}},
 		"granted and ended": {with(granted, func(g *Grant) { g.EndedAt = at(61) }),
 			[]want{{60, StateExpired, true, false, false}, {6000, StateExpired, true, false, false}}},
+		"ended early by a wrong clock": {with(granted, func(g *Grant) { g.EndedAt = at(6000) }),
+			[]want{{20, StateExpired, true, false, false}, {60, StateExpired, true, false, false}}},
 		"failed": {with(now, func(g *Grant) { g.FailedAt = at(0) }),
 			[]want{{0, StateFailed, false, false, false}, {60, StateFailed, true, false, false}}},
 		"failed, then asked for again and granted": {with(granted, func(g *Grant) { g.FailedAt = at(0) }),

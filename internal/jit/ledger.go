@@ -41,8 +41,9 @@ type Ledger interface {
 	// holder's lease on a due grant ends; zero if there is none. If very many grants are due, it may miss some leases.
 	NextDue(ctx context.Context, owners Owners, after time.Time) (time.Time, error)
 
-	// Clock returns the time of the ledger's server; zero if the ledger has no clock of its own.
-	Clock(ctx context.Context) (time.Time, error)
+	// Clock returns the time of the ledger's server. A ledger without a clock of its own returns a zero time and the
+	// time of its newest event since the last [EventLedgerRestored], before which no clock can be right.
+	Clock(ctx context.Context) (now, notBefore time.Time, err error)
 
 	// Places lists the scopes on which the owners have grants that are live at liveAt.
 	Places(ctx context.Context, owners Owners, liveAt time.Time) ([]Place, error)
@@ -77,6 +78,19 @@ type Ledger interface {
 
 	// ChangedRules reports whether that run of Terraform has changed policies or persons: see [Event.Run].
 	ChangedRules(ctx context.Context, run string) (bool, error)
+
+	// Head returns the newest head of the ledger that this process remembers, perhaps one that the ledger lacks; zero if
+	// it remembers none. It makes no call.
+	Head() Head
+
+	// Recall compares the heads that this process remembers, and those given, with the ledger. The error is [ErrBehind]
+	// if the ledger lacks one of the present or of an unknown epoch, or if it records that somebody noticed so;
+	// [ErrStateAhead] if it lacks only heads that were given here or to another process of the same run; [ErrOtherLedger]
+	// if a given head belongs to another ledger. A ledger that does not exist lacks nothing.
+	Recall(ctx context.Context, heads ...Head) error
+
+	// Restores returns the events of the kinds [EventLedgerBehind] and [EventLedgerRestored], in order.
+	Restores(ctx context.Context) ([]Event, error)
 
 	// Close releases the connections.
 	Close() error
@@ -141,7 +155,10 @@ type Entry struct {
 	DropPerson string
 	// OnlyUnsigned: the write fails with [ErrStale] while another grant of the same requester is [Grant.Unsigned].
 	OnlyUnsigned bool
-	Events       []Event
+	// Current: the entry leads to access or to other rules. The write fails with [ErrBehind] if the ledger has gone back
+	// in time.
+	Current bool
+	Events  []Event
 	// Dedup, if it has a name, lets only one of several writers record the events. The entry may hold events only.
 	Dedup DedupKey
 }

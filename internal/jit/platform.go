@@ -109,6 +109,12 @@ type Change struct {
 	// Held: according to the record the platform holds the access. A platform that then finds nothing at all, an empty
 	// directory for example, must not conclude that the access is absent.
 	Held bool
+	// GrantedAt is when the platform confirmed the access, according to the record; zero if it has not. An account that
+	// was made later is another one.
+	GrantedAt time.Time
+	// Sole reports whether, according to the record, the principal has had no other grant on the scope since this one
+	// began, so that nothing there was shared. It asks the ledger. It is nil if nobody can tell.
+	Sole func() bool
 }
 
 // Snapshot is the state of one scope as its platform reported it.
@@ -124,9 +130,14 @@ type Snapshot struct {
 	// Advise returns warnings for the reviewer of a new grant on the scope, such as a role that does not exist. It only
 	// reads, and leaves out what it cannot read. It is nil if the platform has no advice.
 	Advise func(ctx context.Context, b Binding) []Advice
+	// Another reports whether the principal of a grant without a binding is not the account any more to which it was
+	// given: that was deleted. It makes no call. It is nil if the platform cannot tell.
+	Another func(g Grant) bool
 	// Unseen names access of the scope that could not be read, such as bindings that the operator may not list. The
 	// rest of the snapshot is correct.
 	Unseen []string
+	// index is set by [Snapshot.Indexed].
+	index *index
 }
 
 // Note is something about a scope, such as how little room there is for more grants.
@@ -151,6 +162,13 @@ type Observed struct {
 	Marker    Marker
 	Principal string // canonical; empty if it gives nobody access
 	Role      string // canonical; empty if unknown
+	// Gone: the account of the principal was deleted. An account made anew under its name is another one. Principal is
+	// empty if the platform no longer tells the name.
+	Gone bool
+	// Unsure: the account is too new for the platform to know it everywhere, so Principal need not be that of the grant.
+	Unsure bool
+	// Beyond describes what the binding gives besides the role, since somebody has changed it; empty if that is nothing.
+	Beyond string
 	// Covers is [Standing].Covers.
 	Covers string
 	// Start is the future beginning that the platform itself enforces; zero if the binding has none.
@@ -165,5 +183,5 @@ type Observed struct {
 
 // Gives reports whether the binding gives somebody access at a time.
 func (o Observed) Gives(now time.Time) bool {
-	return o.Principal != "" && !now.Before(o.Start) && (o.End.IsZero() || now.Before(o.End))
+	return o.Principal != "" && !o.Gone && !now.Before(o.Start) && (o.End.IsZero() || now.Before(o.End))
 }

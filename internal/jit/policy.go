@@ -1,6 +1,9 @@
 package jit
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"regexp"
 	"time"
 )
@@ -20,7 +23,8 @@ type Policy struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
 	Effect      Effect `json:"effect"`
-	Match       Match  `json:"match"`
+	// Match covers a grant that one of its entries matches.
+	Match Matches `json:"match"`
 	// MaxTTL is the maximum length of the window.
 	MaxTTL time.Duration `json:"max_ttl,omitempty"`
 	// ReasonPattern is an RE2 expression that must match some part of the reason.
@@ -29,7 +33,8 @@ type Policy struct {
 	// explicitly.
 	NativeOnly      bool `json:"native_only,omitempty"`
 	SweeperAccepted bool `json:"sweeper_accepted,omitempty"`
-	// MaxSessionTail bounds the session tail; nil means no limit, zero that none may remain.
+	// MaxSessionTail bounds the session tail; zero means that none may remain. [Unlimited] accepts every tail, and nil
+	// too, but then a plan warns.
 	MaxSessionTail *time.Duration `json:"max_session_tail,omitempty"`
 	// Condition is a CEL expression over the grant and its requester; empty means true.
 	Condition string `json:"condition,omitempty"`
@@ -41,6 +46,36 @@ type Policy struct {
 	// Holder counts the owners of the policy in configurations, as that of a [Grant] does: only
 	// the newest holder's removal removes it. It is the broker's to fill in.
 	Holder int64 `json:"holder,omitempty"`
+}
+
+// Matches are the entries of a policy's match: one of them has to match. Without entries it matches every grant, as
+// one entry without lists does.
+type Matches []Match
+
+// Entries returns the entries. It returns at least one.
+func (m Matches) Entries() []Match {
+	if len(m) == 0 {
+		return []Match{{}}
+	}
+	return m
+}
+
+// UnmarshalJSON reads a list of entries. Older programs wrote one object; it is read as a list of one. A list without
+// entries is refused: no program writes one, and it would match nothing.
+func (m *Matches) UnmarshalJSON(text []byte) error {
+	if text = bytes.TrimSpace(text); len(text) > 0 && text[0] == '{' {
+		*m = Matches{{}}
+		return json.Unmarshal(text, &(*m)[0])
+	}
+	var all []Match
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	if all != nil && len(all) == 0 {
+		return errors.New("the match has no entry")
+	}
+	*m = all
+	return nil
 }
 
 // Match holds lists of globs. All lists must match: an empty list always does, another one if one of its globs does.

@@ -12,7 +12,8 @@ import (
 var hostile = []string{
 	"", "INC-1: look", `CORP\alice`, `\u{202e}`, `\\u{5c}u{`, "\x1b[2J\x1b]0;title\x07", "\u202e\u2066txt.exe\u2069",
 	"a\u200bb\u200d\ufeffc", "a\nerror: b\r\n", "\u2028\u2029\u0085\u009b31m",
-	"\u3164\uffa0\u115f", "x\ufe0f\U000e0100", "tab\there", " two  spaces ", "日本語　だ", "=1+1", "a;=cmd|' /C calc'!A0",
+	"\u3164\uffa0\u115f", "\u2800a\u2800",
+	"x\ufe0f\U000e0100", "tab\there", " two  spaces ", "日本語　だ", "=1+1", "a;=cmd|' /C calc'!A0",
 	"<b>&amp;</b>", "<!channel> <@U1> *b* `c`", "\xff\xfe", "\x00", "\u065f", "👩‍👧", "'quoted'", `"a";"=1"`,
 }
 
@@ -45,6 +46,9 @@ func TestPrintableLeavesAlone(t *testing.T) {
 		if got := jit.Printable(s); got != s {
 			t.Errorf("%q became %q", s, got)
 		}
+	}
+	if got := jit.Cell("a\u2800b"); got != `a\u{2800}b` {
+		t.Errorf("a blank is shown as %q", got)
 	}
 	if got := jit.Printable("a\u202eb\n"); got != `a\u{202e}b\u{a}` {
 		t.Errorf("got %s", got)

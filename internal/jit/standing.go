@@ -22,9 +22,13 @@ type Standing struct {
 	From string
 	// End is the end that the platform itself enforces; zero if there is none.
 	End time.Time
-	// Marker is the marker that the access bears although no grant explains it; zero if it bears none.
+	// Marker is the marker that the access bears although no grant explains it; zero if it bears none. It has no window
+	// if only the name of the binding, which a platform made from the id, names a grant.
 	Marker Marker
 }
+
+// Unmarked reports whether only the name of the binding names a grant.
+func (s Standing) Unmarked() bool { return s.Claims() && s.Marker.Window == Window{} }
 
 // Claims reports whether the access bears a marker, so it claims to belong to a grant.
 func (s Standing) Claims() bool { return s.Marker.ID != "" }
@@ -150,6 +154,8 @@ func (r Records) otherGrant(o Observed, scope string) string {
 		return "that grant is of " + g.Principal
 	case g.Role != o.Role:
 		return "that grant is of " + g.Role
+	case o.Beyond != "":
+		return "it also gives " + o.Beyond
 	case g.Failed():
 		return "that grant failed and was never given"
 	}
@@ -185,7 +191,8 @@ func (r Records) Known(o Observed, scope string) bool {
 }
 
 // privilegedWords are parts of the names of very powerful roles, on all platforms.
-var privilegedWords = []string{"admin", "owner", "superuser", "editor", "contributor", "poweruser", "*"}
+var privilegedWords = []string{"admin", "owner", "superuser", "editor", "contributor", "poweruser", "*",
+	Actions + "iam:", ",iam:", Actions + "sts:", ",sts:"}
 
 // Privileged reports whether the name of a role suggests nearly unlimited rights.
 func Privileged(role string) bool {

@@ -54,6 +54,10 @@ type TTL struct {
 func ParseTTL(s string) (TTL, error) {
 	d, err := ParseDuration("ttl", s)
 	if err != nil {
+		if at := anyTime(s); at != "" {
+			return TTL{}, Invalid("ttl", fmt.Sprintf("write expires_at = %q in place of ttl", at),
+				"%q is a time; ttl is a duration", s)
+		}
 		return TTL{}, err
 	}
 	if d < MinTTL {
@@ -96,7 +100,11 @@ var durationForm = regexp.MustCompile(`^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?
 
 // ParseDuration reads a duration as [ParseTTL] does, zero included. Errors name attribute.
 func ParseDuration(attribute, s string) (time.Duration, error) {
-	hint := strings.Replace(ttlHint, "ttl =", attribute+" =", 1)
+	name := attribute[strings.LastIndex(attribute, ".")+1:]
+	hint := strings.Replace(ttlHint, "ttl =", name+" =", 1)
+	if d := meantDuration(s); d > 0 {
+		hint = fmt.Sprintf("write %s = %q", name, FormatDuration(d))
+	}
 	invalid := Invalid(attribute, hint,
 		"%q is not a duration; it takes whole numbers of d, h, m and s, largest first", s)
 	parts := durationForm.FindStringSubmatch(s)
@@ -147,6 +155,14 @@ func ParseTime(attribute, s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !timeForm.MatchString(s) {
 		hint := fmt.Sprintf(`write for example %s = "2026-11-23T18:00:00Z"`, attribute)
+		if meant, local := meantTime(s); local {
+			hint = fmt.Sprintf("write %s = %q if that is the time in UTC; else write its offset from UTC in place of Z, "+
+				"such as +01:00", attribute, meant)
+		} else if meant != "" {
+			hint = fmt.Sprintf("write %s = %q", attribute, meant)
+		} else if d := meantDuration(s); d > 0 && attribute == "expires_at" {
+			hint = fmt.Sprintf("write ttl = %q in place of expires_at", FormatDuration(d))
+		}
 		return time.Time{}, Invalid(attribute, hint, "%q is not an RFC 3339 time", s)
 	}
 	if t.Nanosecond() != 0 {

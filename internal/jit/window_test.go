@@ -57,6 +57,23 @@ func TestParseDurationNamesItsAttribute(t *testing.T) {
 	}
 }
 
+// TestEndsNameEachOther: a time in ttl and a duration in expires_at belong into the other attribute.
+func TestEndsNameEachOther(t *testing.T) {
+	for _, s := range []string{"2026-12-01", "2026-12-01T18:00:00Z"} {
+		if _, err := ParseTTL(s); err == nil || !strings.Contains(err.Error(), "write expires_at = \"2026-12-01T") {
+			t.Errorf("ttl = %q: %v", s, err)
+		}
+	}
+	for attribute, other := range map[string]string{"expires_at": "ttl", "starts_at": ""} {
+		for s, d := range map[string]string{"8h": "8h", "PT8H": "8h", "1 week": "7d"} {
+			_, err := ParseTime(attribute, s)
+			if err == nil || strings.Contains(err.Error(), "write ttl = \""+d+"\"") != (other != "") {
+				t.Errorf("%s = %q: %v", attribute, s, err)
+			}
+		}
+	}
+}
+
 func TestFormatDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", time.Second: "1s", 90 * time.Minute: "1h30m", 36 * time.Hour: "1d12h", 24*time.Hour +

@@ -31,18 +31,25 @@ func (l *Ledger) NextDue(ctx context.Context, owners jit.Owners, after time.Time
 	return moment(next), err
 }
 
-// Clock returns the time of the server; zero for a file.
-func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
+// newestQuery selects the time of the newest event, by the index of times. Whoever accepts a ledger knows the times of
+// the events before: one that a wrong clock dated ahead counts no longer.
+const newestQuery = `SELECT recorded_at FROM jit_events
+	WHERE +seq >= (SELECT coalesce(max(seq), 0) FROM jit_events WHERE ` + restoreEvents + ` AND kind = 'ledger_restored')
+	ORDER BY recorded_at DESC LIMIT 1`
+
+// Clock returns the time of the server or, for a file, that of the newest event since the last acceptance.
+func (l *Ledger) Clock(ctx context.Context) (now, notBefore time.Time, err error) {
 	if l.clock == "" {
-		_, err := l.read(ctx)
-		return time.Time{}, err
+		var newest sql.NullInt64
+		_, err := l.row(ctx, newestQuery, nil, &newest)
+		return time.Time{}, moment(newest), err
 	}
-	var now float64
-	ok, err := l.row(ctx, l.clock, nil, &now)
+	var seconds float64
+	ok, err := l.row(ctx, l.clock, nil, &seconds)
 	if !ok {
-		return time.Time{}, err
+		return time.Time{}, time.Time{}, err
 	}
-	return time.UnixMicro(int64(now * 1e6)).UTC(), nil
+	return time.UnixMicro(int64(seconds * 1e6)).UTC(), time.Time{}, nil
 }
 
 // placesQuery lists the scopes with a live grant. The index leads from one scope to the next, however many grants it

@@ -29,6 +29,8 @@ type engine interface {
 	exists(err error) bool
 	// explain returns the problem behind an error, and how to solve it.
 	explain(err error) (problem, hint string)
+	// exposed returns an error if everybody may change the ledger past jit; nothing is granted by it then.
+	exposed() error
 	close() error
 }
 
@@ -40,9 +42,10 @@ type dialect struct {
 	// same for any number of values.
 	among func(mark string) string
 	list  func(values []string) any
-	// rows writes rows as the source of an INSERT. A statement takes at most as many as most returns for their width.
-	rows func(rows [][]any) (source string, args []any)
-	most func(width int) int
+	// insert runs an INSERT for rows; its text begins with into and ends with onConflict.
+	insert func(ctx context.Context, tx *sql.Tx, into string, rows [][]any, onConflict string) error
+	// update sets the factColumns of grants and returns how many grants it found.
+	update func(ctx context.Context, tx *sql.Tx, rows [][]any) (int64, error)
 	// prepares: statements may be prepared for later use. Behind a pooler that would fail.
 	prepares              bool
 	forUpdate, skipLocked string
@@ -150,7 +153,7 @@ func (l *Ledger) fail(doing string, err error) error {
 	problem, hint := l.db.explain(err)
 	return &jit.Error{
 		Attribute: "ledger",
-		Problem:   fmt.Sprintf("cannot %s %s: %s", doing, l.db.name(), problem),
+		Problem:   fmt.Sprintf("cannot %s %s: %s", doing, l.db.name(), jit.Said(problem)),
 		Hint:      hint,
 		Err:       err,
 	}

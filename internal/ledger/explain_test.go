@@ -92,6 +92,11 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	// What a plan asks about policies and persons reads no other events.
 	others := []string{"Seq Scan on jit_events", "jit_events_pkey", "SCAN jit_events", "sqlite_autoindex_jit_events_1"}
 	planned(t, db, explain, selectEvent+" WHERE "+ruleEvents+eventsAfter, []any{int64(0), int64(pageSize)}, others)
+	planned(t, db, explain, rememberedEvents+unionRestores, []any{int64(3), int64(5)},
+		[]string{"Seq Scan on jit_events", "SCAN jit_events\n", "SCAN jit_events USING INDEX sqlite_autoindex"})
+	if l.clock == "" {
+		planned(t, db, explain, newestQuery, nil, []string{"TEMP B-TREE", "SCAN jit_events\n"})
+	}
 	planned(t, db, explain, changedRules, []any{"a"}, []string{"SCAN jit_runs"})
 	where, args = l.where(jit.Filter{Waiting: true}, nil)
 	planned(t, db, explain, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT 1000", args,

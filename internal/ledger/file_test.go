@@ -70,7 +70,7 @@ func TestReadingMakesNothing(t *testing.T) {
 	if err := errors.Join(other.Close(), l.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, dir); got != "ledger.db" {
+	if got := names(t, dir); got != "ledger.db ledger.db.head" {
 		t.Errorf("after closing the directory has %s", got)
 	}
 }

@@ -62,13 +62,23 @@ func indexedOf(g *jit.Grant) indexed {
 	return indexed{text(g.Owner), text(g.Target), text(g.Principal), text(g.Scope), g.End.UnixMicro()}
 }
 
-// replaceGrant updates a recorded grant. replaceFacts leaves out the indexed columns: SQLite rewrites each index with a
-// column that is set, even to the same value.
-var (
-	replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id")) + keepLease
-	replaceFacts = " ON CONFLICT (id) DO UPDATE SET " +
-		excluded(without(storedColumns, "id", "owner", "target", "principal", "scope", "expires_at")) + keepLease
-)
+// replaceGrant updates a recorded grant.
+var replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id")) + keepLease
+
+// factColumns are the columns of a grant whose indexed facts stay as they are, with id first and due_at last. SQLite
+// rewrites each index with a column that is set, even to the same value.
+var factColumns = without(storedColumns, "owner", "target", "principal", "scope", "expires_at")
+
+// factsOf returns the values of factColumns in a row of storedColumns.
+func factsOf(row []any) []any {
+	facts := make([]any, 0, len(factColumns))
+	for i, c := range storedColumns {
+		if len(facts) < len(factColumns) && c == factColumns[len(facts)] {
+			facts = append(facts, row[i])
+		}
+	}
+	return facts
+}
 
 // keepLease keeps the lease of a grant until the grant is due at another time.
 const keepLease = ", lease_until = CASE WHEN jit_grants.due_at = excluded.due_at THEN jit_grants.lease_until END"

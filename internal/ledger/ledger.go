@@ -26,6 +26,9 @@ type Config struct {
 	URL string
 	// Now is the clock for events without a time; nil means time.Now.
 	Now func() time.Time
+	// Actor is who reports that the ledger has gone back in time, and Run the run of Terraform of this process, if any.
+	Actor jit.Actor
+	Run   string
 }
 
 // Ledger is a [jit.Ledger] in a SQL database.
@@ -34,10 +37,14 @@ type Ledger struct {
 	dialect
 	migrations [][]string // those of migrate.go
 	now        func() time.Time
+	actor      jit.Actor
+	run        string
 	known      atomic.Pointer[schemaCheck]
 	lookups    *batch.Queue[jit.ID, found]
 	prepared   prepared // used by the lookups, which run one at a time
 	writes     *batch.Queue[[]jit.Entry, []error]
+	memory     memory
+	recalls    *batch.Queue[jit.Head, error]
 }
 
 var _ jit.Ledger = (*Ledger)(nil)
@@ -48,7 +55,7 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{now: c.Now, migrations: migrations}
+	l := &Ledger{now: c.Now, actor: c.Actor, run: c.Run, migrations: migrations}
 	if server != nil {
 		l.dialect = postgresDialect
 		l.db, err = openPostgres(c.URL, server)
@@ -64,6 +71,8 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 	}
 	l.lookups = batch.NewQueue(l.lookup)
 	l.writes = batch.NewGathering(l.record)
+	l.recalls = batch.NewQueue(l.recall)
+	l.memory.found = map[jit.Head]bool{}
 	return l, nil
 }
 

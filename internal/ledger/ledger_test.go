@@ -203,3 +203,40 @@ func TestClock(t *testing.T) {
 		}
 	}
 }
+
+// An end whose row the database does not change is not recorded as done: the grant stays due, and no event says that it
+// has ended.
+func TestWriteThatTheDatabaseDrops(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		drop := []string{"CREATE TRIGGER dropped BEFORE UPDATE ON jit_grants BEGIN SELECT RAISE(IGNORE); END"}
+		if strings.HasPrefix(url, "postgres") {
+			drop = []string{"CREATE FUNCTION dropped() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+				"CREATE TRIGGER dropped BEFORE UPDATE ON jit_grants FOR EACH ROW EXECUTE FUNCTION dropped()"}
+		}
+		l, g := open(t, url), ledgertest.Grant(1)
+		write(t, l, ledgertest.Entry(g), ledgertest.Entry(ledgertest.Grant(2)))
+		run(t, raw(t, url), drop...)
+		was, _, err := l.Lookup(t.Context(), g.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := was
+		is.EndedAt = is.End
+		if err := l.Write(t.Context(), []jit.Entry{jit.Rewrite(was, is, ledgertest.Event(g.ID))})[0]; err == nil {
+			t.Error("the write says that it was done")
+		}
+		if now, _, err := l.Lookup(t.Context(), g.ID); err != nil || now != was {
+			t.Errorf("the record is %+v, %v", now, err)
+		}
+		n := 0
+		for _, err := range l.Events(t.Context(), 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n != 2 {
+			t.Errorf("%d events, want 2", n)
+		}
+	})
+}

@@ -90,7 +90,7 @@ func among(t *testing.T, l *ledger.Ledger, first jit.ID, more jit.Grant) {
 			t.Error(err)
 		}
 	}
-	if now, err := l.Clock(t.Context()); err != nil || time.Since(now).Abs() > time.Minute {
+	if now, _, err := l.Clock(t.Context()); err != nil || time.Since(now).Abs() > time.Minute {
 		t.Errorf("the clock says %s, %v", now, err)
 	}
 	verify(t, l)

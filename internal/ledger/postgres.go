@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,8 @@ var postgresDialect = dialect{
 	mark:       numbered,
 	among:      func(mark string) string { return " = ANY (" + mark + ")" },
 	list:       func(values []string) any { return values },
-	rows:       unnested,
-	most:       func(int) int { return pageSize },
+	insert:     insertUnnested,
+	update:     updateUnnested,
 	forUpdate:  " FOR UPDATE",
 	skipLocked: " FOR UPDATE SKIP LOCKED",
 	// The locked head row gives the order; a stricter level would only add retries.
@@ -37,8 +38,39 @@ var postgresDialect = dialect{
 	clock:    "SELECT CAST(extract(epoch FROM pg_catalog.clock_timestamp()) AS double precision)",
 }
 
-// unnested has one array for each column. The server parses a statement of thousands of parameters slower than it
-// carries it out.
+// insertUnnested inserts rows a page at a time.
+func insertUnnested(ctx context.Context, tx *sql.Tx, into string, rows [][]any, onConflict string) error {
+	_, err := execUnnested(ctx, tx, into+"SELECT * FROM ", rows, onConflict)
+	return err
+}
+
+// updateUnnested updates grants a page at a time.
+func updateUnnested(ctx context.Context, tx *sql.Tx, rows [][]any) (int64, error) {
+	return execUnnested(ctx, tx, "UPDATE jit_grants SET "+excluded(factColumns[1:])+keepLease+" FROM ", rows,
+		" AS excluded ("+strings.Join(factColumns, ", ")+") WHERE jit_grants.id = excluded.id")
+}
+
+// execUnnested runs a statement with rows between before and after, a page at a time, and returns how many rows it
+// changed in all.
+func execUnnested(ctx context.Context, tx *sql.Tx, before string, rows [][]any, after string) (int64, error) {
+	var changed int64
+	for page := range slices.Chunk(rows, pageSize) {
+		source, args := unnested(page)
+		done, err := tx.ExecContext(ctx, before+source+after, args...)
+		if err != nil {
+			return changed, err
+		}
+		n, err := done.RowsAffected()
+		if err != nil {
+			return changed, err
+		}
+		changed += n
+	}
+	return changed, nil
+}
+
+// unnested writes rows as one array for each column. The server parses a statement of thousands of parameters slower
+// than it carries it out.
 func unnested(rows [][]any) (source string, args []any) {
 	arrays := make([]string, len(rows[0]))
 	for c := range arrays {
@@ -51,7 +83,7 @@ func unnested(rows [][]any) (source string, args []any) {
 		}
 		arrays[c] = fmt.Sprintf("$%d::%s[]", c+1, kind)
 	}
-	return "SELECT * FROM unnest(" + strings.Join(arrays, ", ") + ")", args
+	return "unnest(" + strings.Join(arrays, ", ") + ")", args
 }
 
 // column returns the values of one column. All have the same type, or are nil.
@@ -97,6 +129,8 @@ func (p *postgres) name() string { return p.label }
 func (p *postgres) reader(context.Context) (*sql.DB, error) { return p.db, nil }
 
 func (p *postgres) writer(context.Context) (*sql.DB, error) { return p.db, nil }
+
+func (p *postgres) exposed() error { return nil }
 
 func (p *postgres) close() error { return p.db.Close() }
 

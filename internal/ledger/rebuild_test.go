@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func lived(t *testing.T, url string) *ledger.Ledger {
 	p := jit.Policy{
 		Name:   "oncall",
 		Effect: jit.Permit,
-		Match:  jit.Match{Targets: []string{"bastion"}},
+		Match:  jit.Matches{{Targets: []string{"bastion"}}},
 		MaxTTL: 4 * time.Hour,
 		Holder: 1,
 	}
@@ -120,15 +121,23 @@ func attacks() map[string][2]string {
 			"grant ffffffff-0000-8000-8000-000000000000: it has no event",
 		},
 		"a policy without event": {
-			`INSERT INTO jit_policies (name, body) VALUES ('mine', '{"name":"mine","effect":"permit","match":{}}')`,
+			`INSERT INTO jit_policies (name, body) VALUES ('mine', '{"name":"mine","effect":"permit","match":[{}]}')`,
 			`policy "mine": it has no event`,
 		},
 		"a policy loosened": {
-			`UPDATE jit_policies SET body = replace(body, '"match":{"targets":["bastion"]}', '"match":{}') WHERE name = 'oncall'`,
-			`policy "oncall": match is "{}"`,
+			`UPDATE jit_policies SET body = replace(body, '{"targets":["bastion"]}', '{}') WHERE name = 'oncall'`,
+			`policy "oncall": match is "[{}]"`,
+		},
+		"a policy with no entry": {
+			`UPDATE jit_policies SET body = replace(body, '[{"targets":["bastion"]}]', '[]') WHERE name = 'oncall'`,
+			`policy "oncall": its row cannot be read`,
+		},
+		"a policy loosened in the older form": {
+			`UPDATE jit_policies SET body = replace(body, '[{"targets":["bastion"]}]', '{}') WHERE name = 'oncall'`,
+			`policy "oncall": match is "[{}]"`,
 		},
 		"a policy that comes back": {
-			`INSERT INTO jit_policies (name, body) VALUES ('gone', '{"name":"gone","effect":"permit","match":{}}')`,
+			`INSERT INTO jit_policies (name, body) VALUES ('gone', '{"name":"gone","effect":"permit","match":[{}]}')`,
 			`policy "gone": it has no event`,
 		},
 		"a policy removed":         {"DELETE FROM jit_policies", `policy "oncall": its row was removed`},
@@ -168,6 +177,33 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 		}
 		if r := verify(t, l); !r.OK() {
 			t.Errorf("after the rows were restored: %v", r.Mismatches)
+		}
+	})
+}
+
+// A policy that an older program wrote, whose match is one object, is read as a list of one, and its record verifies.
+func TestPolicyOfOlderPrograms(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		l := open(t, url)
+		p := jit.Policy{Name: "old", Effect: jit.Permit, Match: jit.Matches{{Roles: []string{"view"}}}}
+		facts := p.Facts()
+		facts["match"] = `{"roles":["view"]}`
+		write(t, l, jit.Entry{
+			Policy: &p,
+			Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: p.Name, Detail: facts}},
+		})
+		run(t, raw(t, url), `UPDATE jit_policies SET body = replace(body, '[{"roles":["view"]}]', '{"roles":["view"]}')`)
+		all, err := l.Policies(t.Context())
+		if err != nil || len(all) != 1 || !reflect.DeepEqual(all[0], p) {
+			t.Errorf("got %+v, %v, want %+v", all, err, p)
+		}
+		if r := verify(t, l); !r.OK() {
+			t.Errorf("%+v", r)
+		}
+		for e, err := range l.Rules(t.Context(), 1) {
+			if got, wrong := jit.PolicyOf(e); err != nil || wrong != nil || !reflect.DeepEqual(got, p) {
+				t.Errorf("its event says %+v, %v, %v", got, err, wrong)
+			}
 		}
 	})
 }

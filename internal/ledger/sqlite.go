@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -9,12 +10,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"strings"
 	"sync"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // sqliteFile is a ledger in one SQLite file, in WAL mode. Reading opens it read-only; the first writer creates the file
@@ -40,15 +43,49 @@ var sqliteDialect = dialect{
 		}
 		return string(text)
 	},
-	rows:     values,
-	most:     func(width int) int { return maxParameters / width },
+	insert:   insertEach,
+	update:   updateEach,
 	prepares: true,
 }
 
-// values has one parameter for each value.
-func values(rows [][]any) (source string, args []any) {
-	row := "(?" + strings.Repeat(",?", len(rows[0])-1) + ")"
-	return "VALUES " + row + strings.Repeat(","+row, len(rows)-1), slices.Concat(rows...)
+// insertEach inserts row by row: SQLite parses one statement of many rows slower than it runs a short one many times.
+func insertEach(ctx context.Context, tx *sql.Tx, into string, rows [][]any, onConflict string) error {
+	_, err := execEach(ctx, tx, into+"VALUES (?"+strings.Repeat(",?", len(rows[0])-1)+")"+onConflict, rows)
+	return err
+}
+
+// updateFact updates one grant.
+var updateFact = "UPDATE jit_grants SET " + strings.Join(factColumns[1:], " = ?, ") +
+	" = ?, lease_until = CASE WHEN due_at = ? THEN lease_until END WHERE id = ?"
+
+// updateEach updates row by row.
+func updateEach(ctx context.Context, tx *sql.Tx, rows [][]any) (int64, error) {
+	for i, row := range rows {
+		rows[i] = append(row[1:], row[len(row)-1], row[0])
+	}
+	return execEach(ctx, tx, updateFact, rows)
+}
+
+// execEach runs a statement for each row of parameters and returns how many rows it changed in all.
+func execEach(ctx context.Context, tx *sql.Tx, statement string, rows [][]any) (changed int64, err error) {
+	each, err := tx.PrepareContext(ctx, statement)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = each.Close() }()   // its errors are those of Exec
+	lasting := context.WithoutCancel(ctx) // the driver starts a goroutine for each statement that can be canceled
+	for _, row := range rows {
+		if err := ctx.Err(); err != nil {
+			return changed, err
+		}
+		done, err := each.ExecContext(lasting, row...)
+		if err != nil {
+			return changed, cmp.Or(ctx.Err(), err) // the end of ctx also ends the transaction
+		}
+		n, _ := done.RowsAffected() // SQLite always knows
+		changed += n
+	}
+	return changed, nil
 }
 
 func openSQLite(path string) (*sqliteFile, error) {
@@ -91,8 +128,10 @@ func (s *sqliteFile) writer(context.Context) (*sql.DB, error) {
 		return nil, err
 	}
 	if s.rw == nil {
+		// A write of many grants changes thousands of pages: a checkpoint after each would write most of them twice.
 		s.rw, err = s.connect("mode=rw&_txlock=immediate&_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL" +
-			"&_pragma=fullfsync(1)&_pragma=cache_size(-32000)&_pragma=temp_store(MEMORY)&_error_rc=1")
+			"&_pragma=fullfsync(1)&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(8000)" +
+			"&_pragma=temp_store(MEMORY)&_error_rc=1")
 		if err != nil {
 			return nil, err
 		}
@@ -152,6 +191,20 @@ func (s *sqliteFile) connect(options string) (*sql.DB, error) {
 		return nil, err
 	}
 	return sql.OpenDB(connector), nil
+}
+
+// exposed checks the permissions of the file. Windows has others.
+func (s *sqliteFile) exposed() error {
+	const everybodyWrites = 0o002
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if runtime.GOOS == "windows" || s.file == nil || s.file.Mode()&everybodyWrites == 0 {
+		return nil
+	}
+	return jit.Invalid("ledger", "chmod 600 "+s.path+"; if that changes nothing, move the ledger to a file system with "+
+		"permissions", "everybody on this machine may write %s (mode %04o), "+
+		"so its record proves nothing: nothing is granted, started, changed or repaired; ending goes on", s.name(),
+		s.file.Mode().Perm())
 }
 
 func (s *sqliteFile) close() error {

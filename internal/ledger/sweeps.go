@@ -17,7 +17,7 @@ func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
 	if err != nil || db == nil || len(s.Targets) == 0 {
 		return err
 	}
-	at, err := l.Clock(ctx)
+	at, _, err := l.Clock(ctx)
 	if err != nil {
 		return err
 	}

@@ -54,12 +54,13 @@ func checkPath(path string) error {
 
 func parseServer(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
+	const hint = "percent-encode every special character in the user and the password (@ is %40, / is %2F)"
 	switch {
 	case err != nil:
 		// The parser's message may quote a part of the password.
-		return nil, jit.Invalid("ledger",
-			"percent-encode every special character in the user and the password (@ is %40, / is %2F)",
-			"the postgres:// URL of the ledger cannot be read")
+		return nil, jit.Invalid("ledger", hint, "the postgres:// URL of the ledger cannot be read")
+	case jit.Misplaced(raw):
+		return nil, jit.Invalid("ledger", hint, "the postgres:// URL of the ledger has an @ that does not end its user")
 	case u.Host == "" && u.Query().Get("host") == "":
 		return nil, jit.Invalid("ledger", urlHint, "the postgres:// URL of the ledger names no host")
 	case strings.Trim(u.Path, "/") == "" && u.Query().Get("dbname") == "" && u.Query().Get("database") == "":

@@ -36,6 +36,9 @@ func TestCheckURL(t *testing.T) {
 		"postgres://host":                      "no database",
 		"postgres://host:x/db":                 "percent-encode",
 		"postgres://u:hunter2/hunter2@host/db": "percent-encode",
+		"postgres://u:x@hunter2@host/db":       "@",
+		"postgres://u:12/hunter2@host/db":      "@",
+		"postgres://u:12?hunter2@host/db":      "@",
 		"postgres://u:hunter2%zz@host/db":      "percent-encode",
 	} {
 		err := ledger.CheckURL(url)

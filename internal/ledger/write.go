@@ -47,12 +47,20 @@ func detached(entries []jit.Entry) []jit.Entry {
 func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 	all := slices.Concat(calls...)
 	errs := make([]error, len(all))
-	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, h head) error {
+	var seen comparison
+	var last head
+	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, h head) (err error) {
 		clear(errs)
-		return l.put(ctx, tx, h, all, errs)
+		if seen, err = l.compare(ctx, tx, h, l.kept()); err == nil {
+			last, err = l.put(ctx, tx, h, seen, all, errs)
+		}
+		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		errs = slices.Repeat([]error{l.fail("write", err)}, len(all))
+	case seen.lost == (jit.Head{}):
+		l.committed(last, seen)
 	}
 	answers := make([][]error, len(calls))
 	for i, call := range calls {
@@ -61,30 +69,43 @@ func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 	return answers
 }
 
-// put writes all entries after the locked head h. A refused entry gets its own error and writes nothing.
-func (l *Ledger) put(ctx context.Context, tx *sql.Tx, h head, entries []jit.Entry, errs []error) error {
+// put writes all entries after the locked head h, and returns the new head. A refused entry gets its own error and
+// writes nothing.
+func (l *Ledger) put(
+	ctx context.Context, tx *sql.Tx, h head, seen comparison, entries []jit.Entry, errs []error,
+) (head, error) {
 	recorded, err := l.recorded(ctx, tx, entries)
 	if err != nil {
-		return err
+		return h, err
 	}
 	if err := l.dedup(ctx, tx, entries, errs); err != nil {
-		return err
+		return h, err
 	}
 	if err := l.refuseRemoved(ctx, tx, entries, recorded, errs); err != nil {
-		return err
+		return h, err
 	}
 	unsigned, err := l.unsigned(ctx, tx, entries)
 	if err != nil {
-		return err
+		return h, err
 	}
 	c := &commit{head: h, now: l.now(), recorded: recorded, unsigned: unsigned, grants: map[jit.ID][]any{},
 		policies: map[string][]any{}, persons: map[string][]any{}}
+	doubt := seen.behind(l.db.name())
+	if doubt != nil && !seen.reported {
+		c.report(seen, l.actor, l.run)
+	}
+	if doubt == nil {
+		doubt = l.db.exposed()
+	}
 	for i, e := range entries {
+		if e.Current && errs[i] == nil {
+			errs[i] = doubt
+		}
 		if errs[i] == nil {
 			errs[i] = c.add(e)
 		}
 	}
-	return l.insertAll(ctx, tx, c)
+	return c.head, l.insertAll(ctx, tx, c)
 }
 
 // commit holds the rows of one transaction.
@@ -135,14 +156,19 @@ func (c *commit) add(e jit.Entry) error {
 	case e.DropPerson != "":
 		c.persons[e.DropPerson] = nil
 	}
-	for _, event := range e.Events {
+	c.addEvents(e.Events)
+	return nil
+}
+
+// addEvents adds events after the head.
+func (c *commit) addEvents(events []jit.Event) {
+	for _, event := range events {
 		event = c.head.follow(event, c.now)
 		c.events = append(c.events, eventRow(event))
 		if run := event.Run(); run != "" {
 			c.runs = append(c.runs, []any{run, event.Seq})
 		}
 	}
-	return nil
 }
 
 // put adds the row of a policy or person.
@@ -193,7 +219,7 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 		if c.recorded[id].moved {
 			moved = append(moved, row)
 		} else {
-			facts = append(facts, row)
+			facts = append(facts, factsOf(row))
 		}
 	}
 	for _, t := range []struct {
@@ -203,7 +229,6 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 		onConflict string
 	}{
 		{"jit_grants", storedColumns, moved, replaceGrant},
-		{"jit_grants", storedColumns, facts, replaceFacts},
 		{"jit_events", eventColumns, c.events, ""},
 		{"jit_runs", runColumns, c.runs, " ON CONFLICT (run) DO NOTHING"},
 	} {
@@ -211,8 +236,8 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 			return err
 		}
 	}
-	if len(c.events) == 0 {
-		return nil
+	if err := l.updateFacts(ctx, tx, facts); err != nil || len(c.events) == 0 {
+		return err
 	}
 	_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET head_seq = $1, head_hash = $2", c.head.seq, c.head.hash)
 	return err
@@ -287,12 +312,20 @@ func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) 
 // insert inserts rows.
 func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, table string, columns []string, rows [][]any,
 	onConflict string) error {
-	for chunk := range slices.Chunk(rows, l.most(len(columns))) {
-		source, args := l.rows(chunk)
-		statement := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") " + source + onConflict
-		if _, err := tx.ExecContext(ctx, statement, args...); err != nil {
-			return err
-		}
+	if len(rows) == 0 {
+		return nil
 	}
-	return nil
+	return l.dialect.insert(ctx, tx, "INSERT INTO "+table+" ("+strings.Join(columns, ", ")+") ", rows, onConflict)
+}
+
+// updateFacts updates recorded grants; the rows are those of [factsOf]. A grant whose row is gone is an error.
+func (l *Ledger) updateFacts(ctx context.Context, tx *sql.Tx, rows [][]any) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	updated, err := l.update(ctx, tx, rows)
+	if err == nil && updated != int64(len(rows)) {
+		err = fmt.Errorf("the records of %d of %d grants are gone", int64(len(rows))-updated, len(rows))
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package notice
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -20,8 +21,8 @@ type Position struct {
 	New bool `json:"new,omitempty"`
 }
 
-// maxAhead is more than any two clocks differ: no recorded event is later than now by so much.
-const maxAhead = 24 * time.Hour
+// never is later than any recorded event, whatever a wrong clock said: the first event since then is the next one.
+var never = time.UnixMicro(math.MaxInt64)
 
 // Positions returns the position of each receiver. It writes nothing.
 func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
@@ -40,7 +41,7 @@ func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
 		if p.New {
 			continue
 		}
-		end, err := s.Ledger.FirstEvent(ctx, now.Add(maxAhead))
+		end, err := s.Ledger.FirstEvent(ctx, never)
 		if err != nil {
 			return nil, err
 		}

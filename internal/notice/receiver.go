@@ -38,6 +38,7 @@ var topics = map[string][]jit.EventKind{
 		jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied, jit.EventLapsed, jit.EventBreakGlass,
 		jit.EventSignedOff,
 	},
+	"ledger": {jit.EventLedgerBehind, jit.EventLedgerRestored},
 }
 
 // kinds are the other kinds that can be chosen.
@@ -46,6 +47,7 @@ var kinds = []jit.EventKind{
 	jit.EventRevokeAsked, jit.EventCleanedUp, jit.EventPolicyChanged, jit.EventPolicyRemoved,
 	jit.EventPersonChanged, jit.EventPersonRemoved, jit.EventApprovalWanted, jit.EventApproved, jit.EventDenied,
 	jit.EventApprovalUsed, jit.EventLapsed, jit.EventBreakGlass, jit.EventSignedOff,
+	jit.EventLedgerBehind, jit.EventLedgerRestored,
 }
 
 // Config is a receiver as the user wrote it.
@@ -126,6 +128,8 @@ func checkURL(attribute, text string) error {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return jit.Invalid(attribute, `write for example url = env("OPS_HOOK")`,
 			"the value is not the URL of a webhook")
+	case u.Scheme == "http" && jit.Misplaced(text):
+		return jit.Invalid(attribute, "use https", "http would send the notices where anybody can read them")
 	case u.Scheme == "http" && !jit.Loopback(u.Hostname()):
 		return jit.Invalid(attribute, "use https",
 			"http would send the notices to %s where anybody can read them", u.Hostname())

@@ -33,7 +33,7 @@ func TestReceiverRefuses(t *testing.T) {
 		},
 		{
 			`events: "everything" is neither a topic nor a kind of event; ` +
-				"write some of approval, drift, ended, ends_soon, granted, revocation_failed, requested",
+				"write some of approval, drift, ended, ends_soon, granted, ledger, revocation_failed, requested",
 			func(c *Config) { c.Events = []string{"granted", "everything"} },
 		},
 		{"events: the list is empty", func(c *Config) { c.Events = []string{} }},
@@ -77,7 +77,7 @@ func TestReceiverChooses(t *testing.T) {
 		want   string
 	}{
 		{nil, "granted ends_soon expired revoked revocation_failed drift_found repaired repair_failed " +
-			"approval_wanted approved denied lapsed break_glass signed_off"},
+			"approval_wanted approved denied lapsed break_glass signed_off ledger_behind ledger_restored"},
 		{[]string{"ended"}, "expired revoked"},
 		{[]string{"drift", "policy_changed", "extended"}, "drift_found repaired repair_failed policy_changed extended"},
 	} {

@@ -39,7 +39,7 @@ func TestNoticesReportWhatHappens(t *testing.T) {
 		w.flush(s)
 		w.hook.wantSeqs(2, 6, 7, 8)
 		e := w.hook.got[0]
-		if e.ID != "the-ledger/2" || e.Source != "urn:uuid:the-ledger" || e.Type != "io.github.jitaccess.granted" ||
+		if e.ID != "the-ledger/"+e.Data.Event.UID() || e.Source != "urn:uuid:the-ledger" || e.Type != "io.github.jitaccess.granted" ||
 			e.Subject != string(g.ID) || e.Time != g.Start.Format(time.RFC3339Nano) ||
 			e.Data.Event.Name != "carol" || e.Data.Event.Change != "commit abc" {
 			w.Errorf("got %+v", e)

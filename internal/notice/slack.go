@@ -33,7 +33,11 @@ type slackText struct {
 // slack returns the notice as text for people.
 func (n notice) slack() slackMessage {
 	e := n.event
-	lines := []string{"*" + headlines[e.Kind] + "*"}
+	headline := headlines[e.Kind]
+	if e.FromState() {
+		headline = "A Terraform state remembers more than the ledger"
+	}
+	lines := []string{"*" + headline + "*"}
 	add := func(label string, values ...string) {
 		var shown []string
 		for _, v := range values {
@@ -120,7 +124,7 @@ func sectionOf(text string) slackBlock { return slackBlock{"section", slackText{
 // mentions and links (https://docs.slack.dev/messaging/formatting-message-text#escaping). A backquote would end the
 // span and is escaped like invisible characters.
 func slackCode(s string) string {
-	s = strings.ReplaceAll(jit.Cell(s), "`", jit.Escape('`'))
+	s = strings.ReplaceAll(jit.Cell(jit.WithoutUsers(s)), "`", jit.Escape('`'))
 	if shown := []rune(s); len(shown) > maxValue {
 		s = string(shown[:maxValue-1]) + "…"
 	}
@@ -156,6 +160,9 @@ var headlines = map[jit.EventKind]string{
 	jit.EventDenied:         "Request denied",
 	jit.EventBreakGlass:     "Glass broken: access without approval",
 	jit.EventSignedOff:      "Access without approval signed off",
+
+	jit.EventLedgerBehind:   "The ledger has gone back in time",
+	jit.EventLedgerRestored: "The restored ledger was accepted",
 
 	eventTest: "Test notice",
 }

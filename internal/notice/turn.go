@@ -1,10 +1,10 @@
 package notice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
@@ -34,6 +34,8 @@ type turn struct {
 	// the time that the senders share.
 	renewed time.Time
 	ahead   time.Duration
+	// last is the hash of the event before next; empty if unknown.
+	last string
 	// failures counts the failed tries since the last success, and refused how often the next notice was refused.
 	failures, refused int
 }
@@ -62,7 +64,7 @@ func (s *Sender) acquire(ctx context.Context, r *Receiver, p patience) (*turn, e
 
 // sharedTime returns the time by which senders acquire leases: now, or the ledger server's time if the two disagree.
 func (s *Sender) sharedTime(ctx context.Context, now time.Time) (time.Time, error) {
-	remote, err := s.Ledger.Clock(ctx)
+	remote, _, err := s.Ledger.Clock(ctx)
 	if err == nil && jit.CheckSkew(now, remote) != nil {
 		now = remote
 	}
@@ -100,16 +102,31 @@ func (t *turn) run(ctx context.Context) error {
 
 // catchUp delivers all events after the position. If the receiver is at fault, the error is a *[failure].
 func (t *turn) catchUp(ctx context.Context) error {
-	saved := t.next
+	for {
+		if err := t.catchUpOnce(ctx); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+}
+
+// catchUpOnce is catchUp until the position moves back, which is [errMoved].
+func (t *turn) catchUpOnce(ctx context.Context) error {
+	saved, first := t.next, true
 	for e, err := range t.Ledger.Events(ctx, t.next) {
 		if err != nil {
 			return err
 		}
+		if first && t.last != "" && e.Prev != t.last {
+			if moved, err := t.rewind(ctx, true); err != nil || moved {
+				return cmp.Or(err, errMoved)
+			}
+		}
+		first = false
 		tried, err := t.deliver(ctx, e)
 		if err != nil {
 			return err
 		}
-		t.next = e.Seq + 1
+		t.next, t.last = e.Seq+1, e.Hash
 		if tried || t.next-saved >= saveEvery {
 			if err := t.save(ctx); err != nil {
 				return err
@@ -120,7 +137,40 @@ func (t *turn) catchUp(ctx context.Context) error {
 	if t.next > saved {
 		return t.save(ctx)
 	}
-	return nil
+	moved, err := t.rewind(ctx, false)
+	if err == nil && moved {
+		err = errMoved
+	}
+	return err
+}
+
+// errMoved: the position has moved back, and the events from there on are to be delivered.
+var errMoved = errors.New("the position has moved back")
+
+// rewind moves the position back to the event that says that the ledger has gone back in time, if the position lies
+// among the events that are gone: behind the last event, or as forked says.
+func (t *turn) rewind(ctx context.Context, forked bool) (moved bool, err error) {
+	restores, err := t.Ledger.Restores(ctx)
+	if err != nil {
+		return false, err
+	}
+	behind := int64(0)
+	for _, e := range restores {
+		if e.Kind == jit.EventLedgerBehind && !e.FromState() {
+			behind = e.Seq
+		}
+	}
+	if behind == 0 || t.next <= behind {
+		return false, nil
+	}
+	if !forked {
+		end, err := t.Ledger.FirstEvent(ctx, never)
+		if err != nil || t.next <= end {
+			return false, err
+		}
+	}
+	t.next, t.last = behind, ""
+	return true, nil
 }
 
 // deliver sends one event if the receiver wants it. It skips an event that was refused too often.
@@ -146,7 +196,7 @@ func (t *turn) deliver(ctx context.Context, e jit.Event) (tried bool, err error)
 // noticeOf returns the notice of an event. wanted is false if the grant has another owner, or the receiver does not
 // want its target.
 func (t *turn) noticeOf(ctx context.Context, e jit.Event) (n notice, wanted bool, err error) {
-	n = notice{ledger: t.ledger, event: e, id: t.ledger + "/" + strconv.FormatInt(e.Seq, 10)}
+	n = notice{ledger: t.ledger, event: e, id: t.ledger + "/" + e.UID()}
 	target := e.Detail["target"]
 	if e.Grant != "" {
 		g, known, err := t.Ledger.Lookup(ctx, e.Grant)

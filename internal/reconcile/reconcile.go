@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -103,7 +104,7 @@ func repair(g jit.Grant, d jit.Difference, on jit.OnDrift) (Step, bool) {
 	}
 	kind := Repair
 	switch {
-	case on == jit.RevokeDrift:
+	case on == jit.RevokeDrift, on != jit.ReportDrift && d.Kind == jit.DriftGone:
 		kind = Revoke
 	case on == jit.ReportDrift, d.Kind == jit.DriftTaken: // a binding that somebody else holds cannot be repaired
 		kind = Report
@@ -120,16 +121,37 @@ func stray(
 		g = bindings[0].Marker.Grant(at.Binding(bindings[0].Principal, bindings[0].Role))
 		drift, reason = orphaned(now, g)
 	}
+	reason += all(bindings)
 	kind := Remove
+	if drift == jit.DriftTooEarly && misdated(now, g) {
+		kind, reason = Revoke, reason+", and a clock that was ahead granted it"
+	}
 	if on == jit.ReportDrift || drift == jit.DriftOrphanLive && on != jit.RevokeDrift || elsewhere(now, at, g) {
 		kind = Report
 	}
 	return Drifted(kind, at, g, drift, reason), drift != ""
 }
 
+// all names everybody to whom the bindings of one grant give access, if there is more than one.
+func all(bindings []jit.Observed) string {
+	var given []string
+	for _, o := range bindings {
+		if text := o.Principal + ": " + o.Role; o.Principal != "" && !slices.Contains(given, text) {
+			given = append(given, text)
+		}
+	}
+	if len(given) < 2 {
+		return ""
+	}
+	return "; it gives access to " + strings.Join(given, ", ")
+}
+
 // orphaned describes a binding whose grant the ledger does not know.
 func orphaned(now time.Time, g jit.Grant) (jit.DriftKind, string) {
 	end := jit.FormatTime(g.End)
+	if g.End.IsZero() {
+		return jit.DriftOrphanOver, "the ledger does not know it and its marker names no end"
+	}
 	if g.Window.Over(now) {
 		return jit.DriftOrphanOver, "the ledger does not know it and its marker says that it ended at " + end
 	}
@@ -161,13 +183,21 @@ func elsewhere(now time.Time, at jit.Place, g jit.Grant) bool {
 	return at.Target != g.Target && g.Live(now)
 }
 
-// tooEarly reports whether there are bindings of a grant that has not begun, unless they are as recorded and the
-// platform begins the access itself. The clock of the granting machine may be ahead of ours.
+// tooEarly reports whether bindings of a grant that has not begun give access, or may: they are not as recorded, or the
+// platform does not begin the access itself. The clock of the granting machine may be a little ahead of ours.
 func tooEarly(now time.Time, bindings []jit.Observed, g jit.Grant) bool {
-	if !now.Add(jit.MaxSkew).Before(g.Start) || !g.GrantedAt.IsZero() {
+	switch {
+	case !now.Add(jit.MaxSkew).Before(g.Start):
 		return false
+	case !g.GrantedAt.IsZero():
+		return gives(now, bindings)
 	}
 	return bindings[0].Start.Before(g.Start) || g.Differs(jit.Snapshot{Ours: bindings}).Kind != ""
+}
+
+// misdated reports whether a clock that was far ahead recorded the request of a live grant: its window is wrong.
+func misdated(now time.Time, g jit.Grant) bool {
+	return g.Live(now) && now.Add(jit.MaxSkew).Before(g.RequestedAt)
 }
 
 // gives reports whether any of the bindings gives access at now.
@@ -179,7 +209,7 @@ func gives(now time.Time, bindings []jit.Observed) bool {
 // the cap on removals. Due steps come in the order of their ends.
 func compare(a, b Step) int {
 	return cmp.Or(
-		cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)), slices.Compare(a.gravity(), b.gravity()),
+		cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)), slices.Compare(a.Gravity(), b.Gravity()),
 		a.Grant.End.Compare(b.Grant.End), cmp.Compare(a.Grant.ID, b.Grant.ID), a.Place.Compare(b.Place),
 	)
 }

@@ -39,6 +39,31 @@ const (
 	b jit.ID = "bbbbbbbb-0000-8000-8000-000000000000"
 )
 
+// Access that works before its beginning is ended, whether or not the target has confirmed it. Access that the platform
+// itself begins later is left alone.
+func TestAccessBeforeItsBeginning(t *testing.T) {
+	file := jit.Place{Target: "bastion", Scope: "file"}
+	later := func(g *jit.Grant) { g.Start, g.End = at(60), at(180) }
+	misdated := func(g *jit.Grant) { later(g); g.RequestedAt, g.GrantedAt = at(60), at(60) }
+	for name, c := range map[string]struct {
+		grant  jit.Grant
+		begins time.Time
+		want   Kind
+	}{
+		"not confirmed":                    {grant: grant(a, later, func(g *jit.Grant) { g.GrantedAt = time.Time{} }), want: Remove},
+		"confirmed":                        {grant: grant(a, later), want: Remove},
+		"granted by a clock that is ahead": {grant: grant(a, misdated), want: Revoke},
+		"begun by the platform":            {grant: grant(a, later), begins: at(60)},
+	} {
+		o := seen(c.grant, func(o *jit.Observed) { o.Start = c.begins })
+		got := Plan(at(0), jits, []jit.Grant{c.grant}, map[jit.Place]jit.Snapshot{file: {Ours: []jit.Observed{o}}}, nil)
+		if c.want == "" && len(got) > 0 ||
+			c.want != "" && (len(got) != 1 || got[0].Kind != c.want || got[0].Severity != jit.Critical) {
+			t.Errorf("%s: %+v, want %q", name, got, c.want)
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	file := jit.Place{Target: "bastion", Scope: "file"}
 	read := func(o ...jit.Observed) map[jit.Place]jit.Snapshot { return map[jit.Place]jit.Snapshot{file: {Ours: o}} }
@@ -221,6 +246,8 @@ func TestOnDrift(t *testing.T) {
 			Revoke, Report},
 		jit.DriftPrincipal: {at(5), live, alter(func(o *jit.Observed) { o.Principal = "eve" }), jit.Critical, Repair,
 			Revoke, Report},
+		jit.DriftGone: {at(5), live, alter(func(o *jit.Observed) { o.Gone, o.Principal = true, "deleted" }), jit.Info,
+			Revoke, Revoke, Report},
 		jit.DriftRole: {at(5), live, alter(func(o *jit.Observed) { o.Role, o.End = "root", at(500) }),
 			jit.Critical, Repair, Revoke, Report},
 		jit.DriftDamaged: {at(5), live, alter(func(o *jit.Observed) { o.Damage = "no command" }), jit.Warning, Repair,
@@ -251,6 +278,29 @@ func TestOnDrift(t *testing.T) {
 		}
 		for _, s := range Plan(c.now, jits, nil, c.observed, map[string]jit.OnDrift{"bastion": jit.RevokeDrift}) {
 			t.Errorf("%s of another owner: %+v", kind, s)
+		}
+	}
+}
+
+// A stray binding of several members names all of them, and a marker without an end is said to have none.
+func TestAStrayBindingNamesEverybody(t *testing.T) {
+	g := grant("stray")
+	for name, c := range map[string]struct {
+		bindings []jit.Observed
+		want     []string
+	}{
+		"two members": {[]jit.Observed{
+			seen(g, func(o *jit.Observed) { o.Principal, o.Marker.Window.End = "alice", at(-60) }),
+			seen(g, func(o *jit.Observed) { o.Principal, o.Marker.Window.End = "mallory", at(-60) }),
+		}, []string{"alice: ", "mallory: "}},
+		"no end": {[]jit.Observed{seen(g, func(o *jit.Observed) { o.Marker.Window = jit.Window{} })},
+			[]string{"names no end"}},
+	} {
+		step, ok := stray(at(0), g.Place(), c.bindings, jit.Grant{}, false, "")
+		for _, want := range c.want {
+			if !ok || !strings.Contains(step.Reason, want) {
+				t.Errorf("%s: %q does not have %q", name, step.Reason, want)
+			}
 		}
 	}
 }

@@ -61,8 +61,8 @@ func (s Step) Unknown() bool {
 	return slices.Contains([]jit.DriftKind{jit.DriftOrphanOver, jit.DriftOrphanLive, jit.DriftUnexplained}, s.Drift)
 }
 
-// gravity ranks drift, lower is worse: bindings that give access first, then by kind, then privileged roles first.
-func (s Step) gravity() []int {
+// Gravity ranks drift, lower is worse: bindings that give access first, then by kind, then privileged roles first.
+func (s Step) Gravity() []int {
 	if s.Drift == "" {
 		return nil
 	}

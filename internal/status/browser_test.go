@@ -42,7 +42,7 @@ func newBrowser(t *testing.T) *browser {
 	if err := chromedp.Listen(ctx, b.note); err != nil { // starts the browser; a timeout would end it
 		t.Fatal(err)
 	}
-	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	bounded, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancel)
 	b.Context = bounded
 	b.do(command(network.Enable, network.EnableParams{}), command(runtime.Enable, cdp.Empty{}))
@@ -92,10 +92,14 @@ func get[T any](b *browser, step chromedp.Action[T]) T {
 	return v
 }
 
-// shot saves a screenshot in the folder JIT_TEST_SHOTS.
+// shot saves a screenshot in the folder JIT_TEST_SHOTS; of a very long page its beginning.
 func (b *browser) shot(name string) {
 	b.t.Helper()
-	picture := get(b, chromedp.FullScreenshot(100))
+	step := chromedp.FullScreenshot(100)
+	if value[int](b, "document.documentElement.scrollHeight") > 16_000 {
+		step = chromedp.CaptureScreenshot()
+	}
+	picture := get(b, step)
 	dir := os.Getenv("JIT_TEST_SHOTS")
 	if dir == "" {
 		dir = b.t.TempDir()

@@ -37,7 +37,9 @@ var (
 	foreignDesc = describe("jit_unexplained_bindings",
 		"Bindings with the marker of an owner that is not served, which the ledger does not explain, found by the "+
 			"last drift pass; at most 100 of a scope.", "target")
-	upDesc = describe("jit_ledger_up", "Whether the ledger answered when it was last read.")
+	upDesc     = describe("jit_ledger_up", "Whether the ledger answered when it was last read.")
+	behindDesc = describe("jit_ledger_behind",
+		"Whether the ledger has gone back in time and nobody has accepted it: nothing begins then.")
 )
 
 const (
@@ -67,6 +69,7 @@ type ledgerCollector struct {
 func (c *ledgerCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		grantsDesc, cleanDesc, unsignedDesc, askedDesc, reachDesc, stuckDesc, unreadDesc, heldDesc, foreignDesc, upDesc,
+		behindDesc,
 	} {
 		to <- d
 	}
@@ -88,6 +91,11 @@ func (c *ledgerCollector) Collect(to chan<- prometheus.Metric) {
 		up, counts = 0, nil
 	}
 	gauge(upDesc, up)
+	behind := int64(0)
+	if s.Behind != nil {
+		behind = 1
+	}
+	gauge(behindDesc, behind)
 	if err == nil {
 		c.collectUndecided(gauge)
 	}

@@ -3,8 +3,10 @@ package status
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -18,19 +20,35 @@ const (
 	maxRows = 200
 	// maxRead caps the grants that are read for one page.
 	maxRead = 50_000
+	// maxOwners caps the owners that the filter offers.
+	maxOwners = 1000
 )
 
 // query is the filter of a page.
 type query struct {
-	// Principal, Target and Owner match parts of the values, in any case; empty matches all.
+	// Principal and Target match parts of the values, in any case, and Owner a whole name; empty matches all.
 	Principal, Target, Owner string
+}
+
+// To returns the address of a page, with the filter.
+func (q query) To(path string) string {
+	values := url.Values{}
+	for name, value := range map[string]string{"principal": q.Principal, "target": q.Target, "owner": q.Owner} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if len(values) == 0 {
+		return path
+	}
+	return path + "?" + values.Encode()
 }
 
 // Empty reports whether there is no filter.
 func (q query) Empty() bool { return q == query{} }
 
 func (q query) matches(g jit.Grant) bool {
-	return holds(g.Principal, q.Principal) && holds(g.Target, q.Target) && holds(g.Owner, q.Owner)
+	return holds(g.Principal, q.Principal) && holds(g.Target, q.Target) && (q.Owner == "" || q.Owner == g.Owner)
 }
 
 func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) }
@@ -59,6 +77,10 @@ type row struct {
 	jit.View
 	// Left says when the grant begins or was to begin, how long it lasts, or since when it is over.
 	Left string
+	// Link is the address of the page of the grant.
+	Link string
+	// History is what its events say; nil in a list.
+	History *history
 	// Problem says why the grant could not be ended or started, Attempts how often that was tried.
 	Problem  string
 	Attempts int
@@ -67,6 +89,10 @@ type row struct {
 // left says when a grant begins or was to begin, how long it lasts, or since when it is over.
 func left(v jit.View, now time.Time) string {
 	switch {
+	case v.State == jit.StateRequested:
+		return "waiting for " + span(now.Sub(v.FailedAt))
+	case v.State == jit.StateFailed:
+		return "failed " + span(now.Sub(v.FailedAt)) + " ago"
 	case v.Outstanding:
 		return "overdue by " + span(now.Sub(v.ActualEnd()))
 	case v.Over(now):
@@ -114,6 +140,12 @@ type pageData struct {
 	Cleanup list[row]
 	// Unsigned broke the glass, and nobody has signed that off. A filter does not hide them.
 	Unsigned list[row]
+	// Requests wait for people to approve them.
+	Requests list[row]
+	// Owners are those in the ledger.
+	Owners list[string]
+	// NoOwner: the filter names an owner that has no grant in the ledger.
+	NoOwner bool
 	// Outstanding counts all overdue grants: a filter does not hide trouble.
 	Outstanding int
 	Found       list[sweeper.Result]
@@ -137,8 +169,8 @@ type pageData struct {
 	bars []jit.Grant
 }
 
-// gather reads the ledger and the state of the watcher.
-func gather(ctx context.Context, source Source, q query) *pageData {
+// newPage returns the content of a page without what is in the ledger.
+func newPage(source Source, q query) *pageData {
 	state, now := source.State(), source.Now()
 	d := &pageData{
 		Now: now, Query: q, State: state, source: source,
@@ -152,16 +184,23 @@ func gather(ctx context.Context, source Source, q query) *pageData {
 		stuck += n
 	}
 	d.StuckCut = stuck > len(state.Stuck)
-	d.LedgerError = cmp.Or(d.gatherDue(ctx), d.gatherUnsigned(ctx), d.gatherToday(ctx), state.LedgerError)
+	return d
+}
+
+// gather reads the ledger and the state of the watcher.
+func gather(ctx context.Context, source Source, q query) *pageData {
+	d := newPage(source, q)
+	d.LedgerError = cmp.Or(d.gatherDue(ctx), d.gatherUndecided(ctx), d.gatherToday(ctx), d.gatherOwners(ctx),
+		d.State.LedgerError)
 	d.gatherFindings()
-	d.Timeline = newTimeline(d.bars, d.midnight.Add(-time.Hour), now.Add(12*time.Hour), now)
+	d.Timeline = newTimeline(d.bars, time.Time{}, time.Time{}, d.Now)
 	return d
 }
 
 // row returns a grant as the page shows it. The page shows no request digests, so the view needs no ledger id.
 func (d *pageData) row(g jit.Grant) row {
 	v := g.View(d.Now, "")
-	r := row{View: v, Left: left(v, d.Now)}
+	r := row{View: v, Left: left(v, d.Now), Link: d.Query.To("/grants/" + string(g.ID))}
 	if s, known := d.stuck[g.ID]; known && s.Err != nil {
 		r.Problem, r.Attempts = s.Err.Error(), s.Attempts
 	}
@@ -207,15 +246,38 @@ func (d *pageData) gatherToday(ctx context.Context) (failed error) {
 	return failed
 }
 
-// gatherUnsigned lists the grants that broke the glass and are not signed off.
-func (d *pageData) gatherUnsigned(ctx context.Context) error {
+// gatherUndecided lists the grants that broke the glass and are not signed off, and the requests that wait for
+// approval.
+func (d *pageData) gatherUndecided(ctx context.Context) error {
 	for g, err := range d.source.Ledger.Grants(ctx, jit.Filter{Unsigned: true}) {
 		if err != nil {
 			return err
 		}
 		d.add(&d.Unsigned, g)
 	}
+	for g, err := range d.source.Ledger.Grants(ctx, jit.Filter{Waiting: true}) {
+		if err != nil {
+			return err
+		}
+		if g.Waits(d.Now) && d.Query.matches(g) {
+			d.add(&d.Requests, g)
+		}
+	}
 	return nil
+}
+
+// gatherOwners lists the owners in the ledger.
+func (d *pageData) gatherOwners(ctx context.Context) error {
+	owners, err := d.source.Ledger.Owners(ctx)
+	d.NoOwner = err == nil && d.Query.Owner != "" && !slices.Contains(owners, d.Query.Owner)
+	cut := min(len(owners), maxOwners)
+	d.Owners = list[string]{owners[:cut], len(owners) - cut}
+	return err
+}
+
+// UnlistedOwner reports whether the filter names an owner that the page does not offer.
+func (d *pageData) UnlistedOwner() bool {
+	return d.Query.Owner != "" && !slices.Contains(d.Owners.Rows, d.Query.Owner)
 }
 
 // gatherDue lists the grants that are overdue or have remains.
@@ -242,7 +304,8 @@ func (d *pageData) gatherDue(ctx context.Context) error {
 	return nil
 }
 
-// gatherFindings lists what the watcher found and could not read.
+// gatherFindings lists what the watcher found and could not read. That the ledger has gone back in time is on the page
+// once, not for each scope.
 func (d *pageData) gatherFindings() {
 	for _, r := range d.State.Found {
 		found := func() sweeper.Result { return r }
@@ -256,7 +319,7 @@ func (d *pageData) gatherFindings() {
 		}
 	}
 	for _, u := range d.State.Unread {
-		if holds(u.Target, d.Query.Target) {
+		if holds(u.Target, d.Query.Target) && !errors.Is(u.Err, jit.ErrBehind) {
 			d.Unread = append(d.Unread, u)
 		}
 	}

@@ -65,7 +65,7 @@ func TestReportOfDecisions(t *testing.T) {
 	}
 	_, page := reportOf(t, l, noon.Add(-24*time.Hour), noon)
 	checkText(t, "the report", section(page, "decisions"), []string{
-		"INC-1: two people", "approved", "lea", "leo", "by pull_request", "INC-2: denied", "&lt;not&gt; now",
+		"INC-1: two people", "approved", "lea", "leo", "by pull request", "INC-2: denied", "&lt;not&gt; now",
 		"INC-3: nobody came", "lapsed", "it had to begin by noon", "began without approval", "signed off",
 	}, []string{"secret"})
 	checkText(t, "the grants", section(page, "grants"), []string{"approved by lea, leo"}, []string{"INC-3"})

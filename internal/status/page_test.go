@@ -155,6 +155,41 @@ func TestPageFilters(t *testing.T) {
 	}
 }
 
+// The filter offers the owners that there are, and names one as a whole.
+func TestPageOfAnOwner(t *testing.T) {
+	l, s := day(t)
+	record(t, l, "db", "ivan", "INC-9: another owner", -time.Hour, time.Hour, func(g *jit.Grant) { g.Owner = "pay" })
+	const none = "No grant in the ledger has the owner"
+	page, _, _ := pageOf(t, l, s, "/?owner=pay")
+	checkText(t, "of one owner", page, []string{
+		"ivan", "<option selected>pay</option><option>payments</option>", "of owner pay", `href="/policies?owner=pay"`,
+	}, []string{"user:alice@example.com", none})
+	page, _, _ = pageOf(t, l, s, "/?owner=paymentz%22%3E")
+	checkText(t, "of an unknown owner", page, []string{
+		none + " paymentz&#34;&gt;.", "<option selected>paymentz&#34;&gt;</option>", "Nobody has temporary access that matches",
+	}, []string{"ivan", "user:alice@example.com"})
+}
+
+// A request that waits for approval is listed with the command that approves it; one that nobody can approve is not.
+func TestPageOfRequests(t *testing.T) {
+	l := &jittest.Ledger{}
+	waits := func(g *jit.Grant) {
+		g.TTL, g.GrantedAt, g.FailedAt, g.Awaits = jit.RecordedTTL("2h"), time.Time{}, noon.Add(-time.Minute), "1 of: lea"
+	}
+	g := record(t, l, "db", "bob", "INC-1: waits", -time.Minute, 2*time.Hour, waits)
+	record(t, l, "db", "bob", "INC-2: lapsed", -time.Minute, 2*time.Hour, func(g *jit.Grant) {
+		waits(g)
+		g.StartBy = noon.Add(-time.Second)
+	})
+	page, _, _ := pageOf(t, l, sweeper.State{}, "/")
+	checkText(t, "the requests", section(page, "requests"), []string{
+		"INC-1", "waiting for 1 min 0 s", "1 of: lea", "<code>jit approve " + string(g.ID) + "</code>",
+		`<a href="/grants/` + string(g.ID) + `">`,
+	}, []string{"INC-2"})
+	page, _, _ = pageOf(t, l, sweeper.State{}, "/?owner=search")
+	checkText(t, "the requests of another owner", page, nil, []string{"INC-1"})
+}
+
 // A filter does not hide that a grant is overdue.
 func TestPageFilterHidesNoTrouble(t *testing.T) {
 	l, s := day(t)
@@ -271,6 +306,19 @@ func TestPageWithoutLedger(t *testing.T) {
 	checkText(t, "the page", page, []string{noAnswer, "cannot read the ledger"}, []string{allGone})
 	if code != http.StatusOK {
 		t.Errorf("%d", code)
+	}
+}
+
+// A ledger that has gone back in time is on the page once, and nothing on it says that all is well.
+func TestPageOfALedgerThatWentBackInTime(t *testing.T) {
+	behind := fmt.Errorf("event 7 is missing: %w", jit.ErrBehind)
+	page, _, _ := pageOf(t, &jittest.Ledger{}, sweeper.State{Behind: behind, Unread: []sweeper.Unread{
+		{Place: jit.Place{Target: "db", Scope: "all"}, Since: noon, Err: behind},
+		{Place: jit.Place{Target: "db", Scope: "other"}, Since: noon, Err: errors.New("no route to host")},
+	}}, "/")
+	checkText(t, "the page", page, []string{"The ledger has gone back in time.", "no route to host"}, []string{allGone})
+	if n := strings.Count(page, "event 7 is missing"); n != 1 {
+		t.Errorf("the page says %d times what is missing", n)
 	}
 }
 

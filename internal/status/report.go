@@ -37,8 +37,13 @@ type Head struct {
 	Intact       bool
 }
 
-// maxReported caps the grants that a report lists. The others are counted.
-const maxReported = 20_000
+const (
+	// maxReported caps the grants that a report lists. The others are counted.
+	maxReported = 20_000
+	// maxDetailed caps the grants that a report describes with their events, and maxTold the events of each.
+	maxDetailed = 1_000
+	maxTold     = 40
+)
 
 // Report is the account of a period.
 type Report struct {
@@ -49,7 +54,9 @@ type Report struct {
 	// Grants gave access within the period, or were to, or outlived their end into it.
 	Grants []ReportedGrant `json:"grants"`
 	// More counts the grants that are not listed.
-	More    int              `json:"more,omitempty"`
+	More int `json:"more,omitempty"`
+	// Brief counts the listed grants that are not described with their events.
+	Brief   int              `json:"-"`
 	Targets []ReportedTarget `json:"targets"`
 	Totals  ReportTotals     `json:"totals"`
 	Drift   []jit.Event      `json:"drift"`
@@ -98,6 +105,26 @@ type ReportedGrant struct {
 	Failures int    `json:"revocation_failures,omitempty"`
 	// ApprovedBy names the people whose approval let the grant begin or last longer, each once.
 	ApprovedBy []string `json:"approved_by,omitempty"`
+	// Left says when the grant begins or was to begin, how long it lasts, or since when it is over.
+	Left string `json:"-"`
+	// History is what the events of the grant say; nil if the report does not describe them.
+	History *history `json:"-"`
+}
+
+// Anchor names the description of the grant in the report; empty if there is none.
+func (g ReportedGrant) Anchor() string {
+	if g.History == nil {
+		return ""
+	}
+	return "grant-" + string(g.ID)
+}
+
+// Link leads to the description of the grant in the report; empty if there is none.
+func (g ReportedGrant) Link() string {
+	if g.History == nil {
+		return ""
+	}
+	return "#" + g.Anchor()
 }
 
 // ReportedDecision is what somebody decided on a request, or that nobody did.
@@ -112,6 +139,13 @@ type ReportedDecision struct {
 	Person   string `json:"person,omitempty"`
 	Evidence string `json:"evidence,omitempty"`
 	Comment  string `json:"comment,omitempty"`
+	// Key is the fingerprint of the key that signed, and PullRequest names where the review was given.
+	Key         string `json:"key,omitempty"`
+	PullRequest string `json:"pull_request,omitempty"`
+	// Link is the address of the pull request; empty unless it has the form of a known forge.
+	Link string `json:"-"`
+	// Command is what an approver runs.
+	Command string `json:"command,omitempty"`
 	// Awaits says whose approval was missing, and Why why a request lapsed.
 	Awaits string `json:"awaits,omitempty"`
 	Why    string `json:"why,omitempty"`
@@ -158,12 +192,10 @@ func NewReport(
 		r.addGrant(g)
 	}
 	r.sumTargets()
+	r.arrange()
 	if err := r.addEvents(ctx, ledger); err != nil {
 		return r.Report, err
 	}
-	slices.SortStableFunc(r.Grants, func(a, b ReportedGrant) int {
-		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
-	})
 	r.Timeline = newTimeline(r.bars, p.From, p.To, now)
 	return r.Report, nil
 }
@@ -189,9 +221,24 @@ func (r *reportReader) addGrant(g jit.Grant) {
 		r.More++
 		return
 	}
-	r.listed[g.ID] = len(r.Grants)
-	r.Grants = append(r.Grants, ReportedGrant{View: g.View(r.Now, r.Head.Ledger), Late: late(g)})
+	v := g.View(r.Now, r.Head.Ledger)
+	r.Grants = append(r.Grants, ReportedGrant{View: v, Late: late(g), Left: left(v, r.Now)})
 	r.bars = append(r.bars, g)
+}
+
+// arrange sorts the listed grants and chooses those that are described with their events: the earliest.
+func (r *reportReader) arrange() {
+	slices.SortStableFunc(r.Grants, func(a, b ReportedGrant) int {
+		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
+	})
+	for i := range r.Grants {
+		g := &r.Grants[i]
+		r.listed[g.ID] = i
+		if i < maxDetailed {
+			g.History = newHistory(g.Grant, maxTold)
+		}
+	}
+	r.Brief = max(0, len(r.Grants)-maxDetailed)
 }
 
 // add counts a grant.
@@ -243,11 +290,8 @@ func (r *reportReader) addEvents(ctx context.Context, ledger jit.Ledger) error {
 		if err != nil {
 			return err
 		}
-		if i, listed := r.listed[e.Grant]; listed && e.Kind == jit.EventRequested {
-			r.Grants[i].AskedBy, r.Grants[i].Change = e.Name, e.Change
-		}
 		if i, listed := r.listed[e.Grant]; listed {
-			r.Grants[i].approved(e)
+			r.Grants[i].tell(e)
 		}
 		// Each event has the time of its writer's clock, so events of the period can follow later ones.
 		if !e.At.Before(r.From) && !e.At.After(r.To) {
@@ -255,6 +299,17 @@ func (r *reportReader) addEvents(ctx context.Context, ledger jit.Ledger) error {
 		}
 	}
 	return nil
+}
+
+// tell takes in an event of the grant.
+func (g *ReportedGrant) tell(e jit.Event) {
+	if e.Kind == jit.EventRequested {
+		g.AskedBy, g.Change = e.Name, e.Change
+	}
+	if g.History != nil {
+		g.History.add(e)
+	}
+	g.approved(e)
 }
 
 // approved takes in who approved a grant. The decision to grant names those who approved before.
@@ -282,11 +337,7 @@ func (r *reportReader) addDecision(e jit.Event) {
 	if summary == "" {
 		return
 	}
-	d := e.Detail
-	r.Decisions = append(r.Decisions, ReportedDecision{
-		At: e.At, Kind: e.Kind, Grant: e.Grant, Summary: summary, Requester: d["requester"], Person: e.Person(),
-		Evidence: d["evidence"], Comment: d["comment"], Awaits: cmp.Or(d["awaits"], d["skipped"]), Why: d["why"],
-	})
+	r.Decisions = append(r.Decisions, decisionOf(e, summary))
 }
 
 // addEvent adds an event of the period: a decision, a change of a policy, drift, or a repair or revocation that failed.

@@ -92,6 +92,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 func (s *Server) handler() http.Handler {
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("GET /{$}", s.page)
+	guarded.HandleFunc("GET /grants/{id}", s.grant)
+	guarded.HandleFunc("GET /policies", s.policies)
 	guarded.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics.registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelError),
 	}))

@@ -47,6 +47,19 @@ func newServer(t *testing.T, a Access) *Server {
 	}
 }
 
+// someGrant returns the id of a grant that [newServer] shows.
+func someGrant(t *testing.T) string {
+	l, _ := day(t)
+	for g, err := range l.Grants(t.Context(), jit.Filter{Principal: "user:alice@example.com"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(g.ID)
+	}
+	t.Fatal("there is no grant")
+	return ""
+}
+
 func ask(t *testing.T, url string, change func(*http.Request)) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -98,7 +111,7 @@ func TestWhoIsLetIn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.access.Listen = "127.0.0.1:0"
 			base := "http://" + serve(t, newServer(t, c.access))
-			for _, path := range []string{"/", "/metrics"} {
+			for _, path := range []string{"/", "/metrics", "/policies", "/grants/" + someGrant(t)} {
 				code, body := ask(t, base+path, c.change)
 				if code != c.want {
 					t.Errorf("%s: %d, want %d", path, code, c.want)

@@ -104,9 +104,9 @@ func sourceOf(l jit.Ledger, now func() time.Time, s sweeper.State) Source {
 
 func pageOf(t *testing.T, l jit.Ledger, s sweeper.State, path string) (page string, code int, header http.Header) {
 	t.Helper()
-	server := &Server{Source: sourceOf(l, atNoon, s), Log: slog.New(slog.DiscardHandler)}
+	server := &Server{Source: sourceOf(l, atNoon, s), Log: slog.New(slog.DiscardHandler), Metrics: NewMetrics("test")}
 	w := httptest.NewRecorder()
-	server.page(w, httptest.NewRequest(http.MethodGet, path, nil))
+	server.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
 	return w.Body.String(), w.Code, w.Header()
 }
 
@@ -140,6 +140,11 @@ type silent struct {
 
 func (l *silent) Counts(ctx context.Context, _ jit.Owners, _ time.Time) ([]jit.Count, error) {
 	l.asked++
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (*silent) Owners(ctx context.Context) ([]string, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/jittest"
+	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
 // texts returns the texts of a page outside of its script and style, as a browser parses them.
@@ -53,14 +54,17 @@ func FuzzHTML(f *testing.F) {
 		by := jit.Actor{Name: principal, Change: reason}
 		write(t, l, nil, jit.Event{Kind: jit.EventRequested, Grant: g.ID, At: noon, Actor: by})
 		_, report := reportOf(t, l, noon.Add(-time.Hour), noon.Add(time.Hour))
-		shown := texts(t, []byte(report))
-		for _, s := range []string{reason, principal} {
-			if !shown[s] {
-				t.Errorf("the report does not show %q literally", s)
+		page, _, _ := pageOf(t, l, sweeper.State{}, "/grants/"+string(g.ID))
+		for name, page := range map[string]string{"report": report, "page of the grant": page} {
+			shown := texts(t, []byte(page))
+			for _, s := range []string{reason, principal} {
+				if url := strings.Contains(s, "://"); !shown[s] && !url {
+					t.Errorf("the %s does not show %q literally", name, s)
+				}
 			}
-		}
-		if strings.ContainsFunc(report, func(r rune) bool { return jit.Hidden(r) && r != '\n' && r != '\t' }) {
-			t.Error("the report has hidden characters")
+			if strings.ContainsFunc(page, func(r rune) bool { return jit.Hidden(r) && r != '\n' && r != '\t' }) {
+				t.Errorf("the %s has hidden characters", name)
+			}
 		}
 	})
 }

@@ -3,7 +3,6 @@ package status
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -18,6 +17,8 @@ type timeline struct {
 	Ticks                   []tick
 	// NowX is the position of the present; 0 if it is outside the drawing.
 	NowX float64
+	// From and To are the times that the drawing shows.
+	From, To time.Time
 	// More counts the grants that are not drawn.
 	More int
 }
@@ -32,18 +33,10 @@ type bar struct {
 	Label, Title, Class string
 }
 
-// tick is a mark of the time axis.
-type tick struct {
-	X     float64
-	Label string
-	// Spare ticks have no label on a narrow screen.
-	Spare bool
-}
-
 const (
 	// maxBars caps the grants that the timeline shows.
 	maxBars = 60
-	// maxLabel is how many characters of a principal are shown beside a bar.
+	// maxLabel is how many characters of a principal, or a target, are shown beside a bar.
 	maxLabel = 22
 
 	// The style sheet has the same heights of rows and axis. A row has room for a label above the bar, where the label
@@ -52,28 +45,17 @@ const (
 	axisHeight = 20
 	barHeight  = 12
 	margin     = 4
-	// minWidth is the width of the narrowest bar, and edge how close to the edges there is a tick; both in percent.
-	minWidth = .25
-	edge     = 3
+	// minWidth is the width of the narrowest bar, in percent: two pixels on a narrow screen.
+	minWidth = .8
 	// punctual is how long after its end access may be removed without counting as late.
 	punctual = time.Minute
 )
 
-// scale maps the times of a drawing to its width.
-type scale struct{ from, to time.Time }
-
-func (s scale) x(at time.Time) float64 {
-	part := float64(at.Sub(s.from)) / float64(s.to.Sub(s.from))
-	return math.Round(min(max(part, 0), 1)*10_000) / 100
-}
-
-// width returns the width of a bar between two positions.
-func width(from, to float64) float64 { return max(minWidth, math.Round((to-from)*100)/100) }
-
-// newTimeline draws grants between two times. It returns nil if there is nothing to draw.
+// newTimeline draws grants between two times; a zero time is no bound. The drawing is as long as its bars need, and has
+// the present if that is within the bounds. It is nil if there is nothing to draw.
 func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 	grants = slices.DeleteFunc(slices.Clone(grants), func(g jit.Grant) bool {
-		return !g.Start.Before(to) || finish(g, now).Before(from)
+		return !to.IsZero() && !g.Start.Before(to) || finish(g, now).Before(from)
 	})
 	if len(grants) == 0 {
 		return nil
@@ -84,15 +66,15 @@ func newTimeline(grants []jit.Grant, from, to, now time.Time) *timeline {
 	})
 	more := max(0, len(grants)-maxBars)
 	grants = grants[:len(grants)-more]
-	s := scale{from, to}
+	s := newScale(grants, from, to, now)
 	t := &timeline{
 		Height: axisHeight + len(grants)*rowHeight + margin, Axis: axisHeight, BarHeight: barHeight,
-		Ticks: s.ticks(), More: more,
+		Ticks: s.ticks(), More: more, From: s.from, To: s.to,
 	}
 	for i, g := range grants {
 		t.Bars = append(t.Bars, s.bar(g, axisHeight+(i+1)*rowHeight-barHeight, now))
 	}
-	if now.After(from) && now.Before(to) {
+	if now.After(s.from) && now.Before(s.to) {
 		t.NowX = s.x(now)
 	}
 	return t
@@ -106,11 +88,11 @@ func (s scale) bar(g jit.Grant, y int, now time.Time) bar {
 		b.Class = "overdue"
 	}
 	end := s.x(g.ActualEnd())
-	b.Width = width(b.X, end)
+	b.X, b.Width = room(b.X, end)
 	if gone := finish(g, now); gone.After(g.ActualEnd()) {
-		b.LateX, b.LateWidth = end, width(end, s.x(gone))
+		b.LateX, b.LateWidth = room(end, s.x(gone))
 	}
-	b.Label = shorten(cmp.Or(g.PrincipalName, g.Principal)) + " on " + g.Target
+	b.Label = shorten(cmp.Or(g.PrincipalName, g.Principal)) + " on " + shorten(g.Target)
 	b.Title = fmt.Sprintf("%s: %s on %s of %s, from %s to %s (%s). %s", g.Principal, g.Role, g.Scope, g.Target,
 		jit.FormatTime(g.Start), jit.FormatTime(g.ActualEnd()), left(v, now), v.Reason)
 	return b
@@ -123,27 +105,6 @@ func shorten(name string) string {
 		return name
 	}
 	return string(runes[:maxLabel/2]) + "…" + string(runes[len(runes)-maxLabel/2+1:])
-}
-
-// ticks divides the drawing into at most twelve parts, unless it is longer than a year.
-func (s scale) ticks() (ticks []tick) {
-	const hour, day = time.Hour, 24 * time.Hour
-	step := 30 * day
-	for _, shorter := range []time.Duration{7 * day, day, 12 * hour, 6 * hour, 3 * hour, hour} {
-		if s.to.Sub(s.from)/shorter <= 12 {
-			step = shorter
-		}
-	}
-	for at := s.from.UTC().Truncate(step).Add(step); at.Before(s.to); at = at.Add(step) {
-		layout := "15:04"
-		if at.Equal(at.Truncate(day)) {
-			layout = "2 Jan"
-		}
-		if x := s.x(at); x >= edge && x <= 100-edge {
-			ticks = append(ticks, tick{x, at.Format(layout), len(ticks)%2 == 1})
-		}
-	}
-	return ticks
 }
 
 // finish returns when the access was gone; now if that is not confirmed.

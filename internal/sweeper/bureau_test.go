@@ -57,7 +57,7 @@ func (p *lagging) Read(ctx context.Context, scope string) (jit.Snapshot, error) 
 // prod is the policy of a bureau.
 func prod(required int) jit.Policy {
 	return jit.Policy{
-		Name: "prod", Effect: jit.Permit, Match: jit.Match{Targets: []string{"d*"}},
+		Name: "prod", Effect: jit.Permit, Match: jit.Matches{{Targets: []string{"d*"}}},
 		Approval: []jit.Requirement{{
 			Required: required, From: []string{"group:leads"}, Evidence: []jit.Evidence{jit.Signature, jit.PullRequest},
 		}},
@@ -69,12 +69,7 @@ func newBureau(t *testing.T, policies ...jit.Policy) *bureau {
 	t.Helper()
 	b := &bureau{world: newWorld(t, jit.Sweeper), dir: t.TempDir(), keys: map[string]ssh.Signer{}}
 	b.path = filepath.Join(t.TempDir(), "ledger.db")
-	l, err := ledger.Open(t.Context(), ledger.Config{URL: "sqlite://" + b.path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	b.broker.Ledger = l
+	b.open()
 	b.broker.Targets["db"] = &lagging{Platform: b.platform, last: map[string]jit.Snapshot{}}
 	for _, p := range []jit.Person{
 		{Name: "lea", Groups: []string{"group:leads"}, GitHub: "lea-gh"},
@@ -184,7 +179,20 @@ func (b *bureau) granted(r broker.Request, approvers ...string) jit.Grant {
 	return g
 }
 
-// forge rewrites the events, as somebody with the password of the database does who also makes the chain anew.
+// open opens the ledger with no memory of its head.
+func (b *bureau) open() {
+	b.t.Helper()
+	_ = os.Remove(b.path + ".head")
+	l, err := ledger.Open(b.t.Context(), ledger.Config{URL: "sqlite://" + b.path})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = l.Close() })
+	b.broker.Ledger = l
+}
+
+// forge rewrites the events, as somebody with the password of the database does who also makes the chain anew. Nobody
+// remembers the head.
 func (b *bureau) forge(edit func(jit.Event) []jit.Event) {
 	b.t.Helper()
 	var events []jit.Event
@@ -222,6 +230,7 @@ func (b *bureau) forge(edit func(jit.Event) []jit.Event) {
 		last = e
 	}
 	run("UPDATE jit_ledger SET head_seq = $1, head_hash = $2", last.Seq, last.Hash)
+	b.open()
 	report, err := b.broker.Ledger.(*ledger.Ledger).Verify(b.t.Context())
 	if err != nil || len(report.Damage) > 0 {
 		b.t.Fatalf("the chain is not whole: %v, %v", report.Damage, err)

@@ -2,80 +2,48 @@ package sweeper
 
 import (
 	"context"
-	"fmt"
-	"slices"
+	"errors"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// agreedNow returns the time by which work is due: now, or the ledger server's time if that is earlier and the two
-// disagree, so that a wrong clock ends no access early. skew says how they disagree; nothing may begin then.
-func (s *Sweeper) agreedNow(ctx context.Context, now time.Time) (agreed time.Time, skew, err error) {
+// agreedNow returns the time by which work is due; see [broker.Broker.LedgerTime]. skew can also say that the ledger has
+// gone back in time ([jit.ErrBehind]).
+func (s *Sweeper) agreedNow(ctx context.Context) (agreed time.Time, skew, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	remote, err := s.Broker.Ledger.Clock(ctx)
-	if err != nil {
-		return now, nil, err
-	}
-	if now, skew = jit.EarlierTime(now, remote); skew != nil {
-		skew = fmt.Errorf("the ledger's clock: %w", skew)
-	}
-	return now, skew, nil
-}
-
-// clockAt returns what another clock showed at now, if it showed clock at some time between before and after.
-func clockAt(now, clock, before, after time.Time) time.Time {
+	recalled := make(chan error, 1) // both at once: an end must not wait twice for a slow ledger
+	go func() { recalled <- s.Broker.Ledger.Recall(ctx) }()
+	agreed, skew, err = s.Broker.LedgerTime(ctx)
+	behind := <-recalled
 	switch {
-	case clock.IsZero():
-		return clock
-	case clock.Before(before):
-		return now.Add(clock.Sub(before))
-	case clock.After(after):
-		return now.Add(clock.Sub(after))
+	case err != nil:
+		return agreed, nil, err
+	case errors.Is(behind, jit.ErrBehind):
+		return agreed, behind, s.noteBehind(ctx)
 	}
-	return now
+	return agreed, skew, behind
 }
 
-// checkClock reads the target's clock if this machine's is in doubt. It returns an error for each end that has not come
-// by the target's clock, and for each start while the two disagree.
-func (v *visit) checkClock(ctx context.Context, steps []reconcile.Step) []error {
-	errs := make([]error, len(steps))
-	if !v.doubt.Load() || !slices.ContainsFunc(steps, planned) {
-		return errs
+// noteBehind has the ledger record that it has gone back in time, once, so that every other process knows.
+func (s *Sweeper) noteBehind(ctx context.Context) error {
+	if s.DryRun {
+		return nil
 	}
-	snapshot, ok := v.read(ctx, v.now)
-	if !ok {
-		return errs // a target that cannot be read cannot be changed either
+	if err := s.Broker.Ledger.Write(ctx, []jit.Entry{{Current: true}})[0]; !errors.Is(err, jit.ErrBehind) {
+		return err
 	}
-	skew := jit.CheckSkew(v.now, snapshot.Clock)
-	if skew == nil {
-		return errs
-	}
-	for i, s := range steps {
-		early := s.Kind == reconcile.End && s.Grant.RevokedAt.IsZero() && s.Grant.End.After(snapshot.Clock)
-		if s.Kind == reconcile.Start || early {
-			errs[i] = fmt.Errorf("%s grant %s: target %q: %w", s.Kind, s.Grant.ID, s.Target, skew)
-		}
-	}
-	return errs
+	return nil
+}
+
+// timeHere returns the time that decides what is over in the scope; see [broker.Broker.TimeOn].
+func (v *visit) timeHere(ctx context.Context) (now time.Time, skew, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	return v.Broker.TimeOn(ctx, v.at.Target)
 }
 
 // planned reports whether a step ends or starts a grant by its window.
 func planned(s reconcile.Step) bool { return s.Kind == reconcile.End || s.Kind == reconcile.Start }
-
-// clockJumps detects that the clock moved differently from time itself.
-type clockJumps struct {
-	wall time.Time
-	real time.Time // with a monotonic reading
-}
-
-// jumped reports whether the clock, which shows wall now, jumped since the last call.
-func (c *clockJumps) jumped(wall time.Time) bool {
-	wall = wall.Round(0) // without its monotonic reading
-	now := time.Now()
-	jumped := !c.wall.IsZero() && (wall.Sub(c.wall)-now.Sub(c.real)).Abs() > jit.MaxSkew
-	c.wall, c.real = wall, now
-	return jumped
-}

@@ -1,10 +1,10 @@
 package sweeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +16,9 @@ import (
 
 // round holds the inputs of a drift check.
 type round struct {
+	// skew says how the ledger's clock and this machine's disagree, or that the ledger has gone back in time; it is
+	// reported already.
+	skew error
 	// live are the scopes with live grants.
 	live []jit.Place
 	// ours reports whose bindings the sweeper judges: those of the owners that the settings name or, if they name
@@ -27,8 +30,8 @@ type round struct {
 	rules func() (*broker.Rulebook, error)
 }
 
-func (e *engine) newRound() (r *round, err error) {
-	r = &round{ours: e.servedByName, policies: once(e, e.Broker.Ledger.Policies), rules: once(e, e.Broker.Rulebook)}
+func (e *engine) newRound(skew error) (r *round, err error) {
+	r = &round{skew: skew, ours: e.servedByName, policies: once(e, e.Broker.Ledger.Policies), rules: once(e, e.Broker.Rulebook)}
 	ctx, cancel := e.bounded()
 	defer cancel()
 	if r.live, err = e.Broker.Ledger.Places(ctx, e.served(), e.Broker.Now()); err == nil && e.EveryOwner {
@@ -61,11 +64,7 @@ func (e *engine) sweepDrift(target string, r *round, done func(*visit)) map[jit.
 			places[at] = true
 		}
 	}
-	e.visitAll(maps.Keys(places), func(ctx context.Context, v *visit) {
-		v.round = r
-		v.checkDrift(ctx)
-		done(v)
-	})
+	e.visitForDrift(target, places, r, done)
 	return places
 }
 
@@ -73,7 +72,7 @@ func (e *engine) sweepDrift(target string, r *round, done func(*visit)) map[jit.
 // comparisons found: a grant that is made, changed or ended while the ledger and the scope are read is not drift.
 func (v *visit) checkDrift(ctx context.Context) {
 	seen, ok := v.compare(ctx)
-	if ok && v.decideWaiting(ctx, seen) {
+	if ok && seen.skew == nil && v.decideWaiting(ctx, seen) {
 		seen, ok = v.compare(ctx)
 	}
 	drifted := map[jit.ID]bool{}
@@ -89,11 +88,23 @@ func (v *visit) checkDrift(ctx context.Context) {
 			seen.steps = slices.DeleteFunc(seen.steps, func(s reconcile.Step) bool { return !first[sightingOf(s)] })
 		}
 	}
-	if ok {
+	switch {
+	case !ok:
+		return
+	case seen.skew == nil:
 		v.clearDrift(ctx, seen, drifted)
-		seen.steps = v.withoutAltered(ctx, seen.steps, seen.now)
-		v.runCapped(ctx, v.judge(ctx, seen))
+		seen.steps = v.settled(ctx, seen.steps)
+		seen.steps = v.withoutAltered(ctx, v.withoutGone(ctx, seen.steps), seen.now)
+		seen.steps = v.judge(ctx, seen)
+	case v.round.skew == nil:
+		v.fail(errSkewed(v.at, seen.skew))
 	}
+	v.runUncapped(ctx, seen.steps)
+}
+
+// errSkewed is the error for a scope that is compared while the clocks disagree.
+func errSkewed(at jit.Place, skew error) error {
+	return fmt.Errorf("on %s of target %q only what is over is ended: %w", at.Scope, at.Target, skew)
 }
 
 // sighting identifies a finding in two comparisons.
@@ -106,6 +117,24 @@ type sighting struct {
 
 func sightingOf(s reconcile.Step) sighting {
 	return sighting{s.Kind, s.Grant.ID, s.Grant.Version, s.Drift}
+}
+
+// settled drops the steps that a read can explain that missed a recent write, also one of another process. If the events
+// cannot be read, it drops all that might be.
+func (v *visit) settled(ctx context.Context, steps []reconcile.Step) []reconcile.Step {
+	var doubtful []jit.ID
+	for _, s := range steps {
+		if s.Drift.Staleable() {
+			doubtful = append(doubtful, s.Grant.ID)
+		}
+	}
+	unsettled, err := v.Broker.Unsettled(ctx, v.at.Target, doubtful)
+	if err != nil {
+		v.fail(err)
+	}
+	return slices.DeleteFunc(steps, func(s reconcile.Step) bool {
+		return s.Drift.Staleable() && (err != nil || unsettled[s.Grant.ID])
+	})
 }
 
 // decideWaiting begins or closes grants that were waiting for a decision which people have made. It reports whether any
@@ -148,7 +177,7 @@ func (v *visit) findStripped(ctx context.Context, steps []reconcile.Step) []reco
 	if !slices.ContainsFunc(steps, mayLose) {
 		return steps
 	}
-	snapshot, ok := v.read(ctx, v.now)
+	snapshot, ok := v.read(ctx)
 	for i, s := range steps {
 		if !ok || s.Kind != reconcile.End {
 			continue
@@ -163,38 +192,59 @@ func (v *visit) findStripped(ctx context.Context, steps []reconcile.Step) []reco
 
 // comparison is a scope beside its record.
 type comparison struct {
-	// now is when the record was read; the scope was read after it.
+	// now is when the record was read, by the clock that decides there; the scope was read after it. skew says how the
+	// clocks disagree: nothing but what is over, or has not begun, is then judged.
 	now      time.Time
+	skew     error
 	recorded []jit.Grant
 	// steps repair what does not match the record.
 	steps []reconcile.Step
 }
 
-// compare reads the record and the scope. ok is false, and the visit has the error, if either could not be read.
+// compare reads the record and the scope. ok is false, and the visit has the error, if either could not be read, or if
+// no clock can be trusted.
 func (v *visit) compare(ctx context.Context) (seen comparison, ok bool) {
-	seen.now = v.Broker.Now()
-	live := jit.Filter{Target: v.at.Target, Scope: v.at.Scope, LiveAt: seen.now}
-	recorded, err := collect(v.Broker.Ledger.Grants(ctx, live))
-	if err != nil {
-		v.fail(fmt.Errorf("read the ledger: %w", err))
+	seen, snapshot, ok := v.readBoth(ctx)
+	if ok && seen.skew != nil { // once more by the clock that decides, which the first read told
+		seen, snapshot, ok = v.readBoth(ctx)
+	}
+	switch {
+	case !ok:
+	case seen.now.IsZero():
+		v.fail(errSkewed(v.at, seen.skew))
 		return seen, false
+	default:
+		if err := v.plan(ctx, &seen, snapshot); err != nil {
+			v.fail(fmt.Errorf("read the ledger: %w", err))
+			return seen, false
+		}
+	}
+	return seen, ok
+}
+
+// readBoth reads the record and then the scope, and says by which clock.
+func (v *visit) readBoth(ctx context.Context) (seen comparison, snapshot jit.Snapshot, ok bool) {
+	now, _, err := v.timeHere(ctx)
+	if now.IsZero() {
+		now = v.Broker.Now()
+	}
+	live := jit.Filter{Target: v.at.Target, Scope: v.at.Scope, LiveAt: now}
+	recorded, failed := collect(v.Broker.Ledger.Grants(ctx, live))
+	if err = cmp.Or(err, failed); err != nil {
+		v.fail(fmt.Errorf("read the ledger: %w", err))
+		return seen, snapshot, false
 	}
 	seen.recorded = slices.DeleteFunc(recorded, func(g jit.Grant) bool { return !v.served().Include(g.Owner) })
-	snapshot, ok := v.read(ctx, seen.now)
-	if !ok {
-		return seen, false
+	if snapshot, ok = v.read(ctx); !ok {
+		return seen, snapshot, false
 	}
-	if skew := jit.CheckSkew(seen.now, snapshot.Clock); skew != nil {
-		// While nobody knows the time, nobody knows which grants are live.
-		v.doubt.Store(true)
-		v.fail(fmt.Errorf("compare %s of target %q with the record: %w", v.at.Scope, v.at.Target, skew))
-		return seen, false
+	seen.now = now
+	if decides, skew := v.Broker.KnownTime(v.at.Target); skew != nil {
+		seen.now, seen.skew = decides, skew
+	} else if errors.Is(v.round.skew, jit.ErrBehind) {
+		seen.skew = v.round.skew
 	}
-	if err := v.plan(ctx, &seen, snapshot); err != nil {
-		v.fail(fmt.Errorf("read the ledger: %w", err))
-		return seen, false
-	}
-	return seen, true
+	return seen, snapshot, true
 }
 
 // plan reads the records of the markers that no live grant of the scope explains, and adds the steps.
@@ -221,11 +271,41 @@ func (v *visit) plan(ctx context.Context, seen *comparison, snapshot jit.Snapsho
 			}
 		}
 	}
-	steps := reconcile.Plan(seen.now, v.round.ours, seen.recorded,
-		map[jit.Place]jit.Snapshot{v.at: snapshot}, v.OnDrift)
+	steps := v.planAt(seen, snapshot)
 	steps = reconcile.Unexplained(steps, records, v.round.ours, v.at, snapshot)
-	seen.steps, err = v.withoutDue(ctx, steps, seen.now)
-	return err
+	if seen.skew == nil {
+		seen.steps, err = v.withoutDue(ctx, steps, seen.now)
+		return err
+	}
+	seen.steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return !endsByTheClock(s) })
+	return nil
+}
+
+// planAt returns the steps at the time that decides. What has not begun by a clock that is behind is judged once more at
+// the latest time: a live grant is not ended because one clock is behind.
+func (v *visit) planAt(seen *comparison, snapshot jit.Snapshot) []reconcile.Step {
+	at := func(now time.Time) []reconcile.Step {
+		return reconcile.Plan(now, v.round.ours, seen.recorded, map[jit.Place]jit.Snapshot{v.at: snapshot}, v.OnDrift)
+	}
+	steps, early := at(seen.now), map[jit.ID]bool{}
+	if seen.skew == nil {
+		return steps
+	}
+	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool {
+		early[s.Grant.ID] = early[s.Grant.ID] || s.Drift == jit.DriftTooEarly
+		return s.Drift == jit.DriftTooEarly
+	})
+	for _, s := range at(v.Broker.LatestTime(v.at.Target)) {
+		if early[s.Grant.ID] && s.Kind != reconcile.End && endsByTheClock(s) {
+			steps = append(steps, s)
+		}
+	}
+	return steps
+}
+
+// endsByTheClock reports whether a step ends access that is over or has not begun.
+func endsByTheClock(s reconcile.Step) bool {
+	return s.Kind == reconcile.End || s.Kind == reconcile.Remove || s.Drift == jit.DriftTooEarly
 }
 
 // withoutDue drops ends and starts that are due and are carried out on time. It keeps an end that is overdue and that

@@ -3,6 +3,7 @@ package sweeper_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +22,50 @@ func (w *world) drifting(on jit.OnDrift, change ...func(*sweeper.Sweeper)) *swee
 		c(s)
 	}
 	return s
+}
+
+// A principal that somebody has made anew is another one: its grant is over, once and for all, and nothing fails after
+// that.
+func TestAPrincipalThatIsAnotherOneEndsTheGrant(t *testing.T) {
+	for name, drift := range map[string]func([]jit.Observed) []jit.Observed{
+		"missing": func([]jit.Observed) []jit.Observed { return nil },
+		"there": func(o []jit.Observed) []jit.Observed {
+			o = slices.Clone(o)
+			o[0].Principal += " (another one)"
+			return o
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jit.Sweeper)
+			g := w.grant(request("8h"))
+			w.now = w.now.Add(time.Hour)
+			w.platform.Another = map[string]bool{g.Principal: true}
+			w.platform.Edit(g.Scope, drift)
+			if report := w.drifting(jit.RepairDrift).Pass(t.Context()); report.Failed() != 1 ||
+				!errors.Is(report.Results[0].Err, jit.ErrOver) {
+				t.Errorf("the first pass: %+v", report.Results)
+			}
+			if r := w.recorded(g.ID); r.EndedAt.IsZero() || !strings.Contains(r.RevokeReason, "made anew") {
+				t.Errorf("ended at %s: %q", r.EndedAt, r.RevokeReason)
+			}
+			w.platform.Edit(g.Scope, func(o []jit.Observed) []jit.Observed {
+				if len(o) > 0 {
+					t.Errorf("the platform holds %+v", o)
+				}
+				return o
+			})
+			if n := len(w.events(jit.EventDrift)); n != 1 {
+				t.Errorf("the drift is recorded %d times", n)
+			}
+			w.now = w.now.Add(time.Hour)
+			if report := w.drifting(jit.RepairDrift).Pass(t.Context()); len(report.Results)+len(report.Unread) > 0 {
+				t.Errorf("a later pass: %+v", report)
+			}
+			if drift, err := w.broker.Observe(t.Context(), w.recorded(g.ID)); drift != "" || err != nil {
+				t.Errorf("a later plan: %q, %v", drift, err)
+			}
+		})
+	}
 }
 
 // events returns the events of some kinds.

@@ -77,7 +77,7 @@ func (e *engine) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile.
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	now, skew, err := e.agreedNow(ctx, e.Broker.Now())
+	now, skew, err := e.agreedNow(ctx)
 	if err != nil {
 		return nil, err
 	}

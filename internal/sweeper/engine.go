@@ -4,10 +4,10 @@ import (
 	"context"
 	"iter"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
 const (
@@ -33,11 +33,9 @@ type engine struct {
 	completed func(*visit)
 
 	work     sync.WaitGroup
-	budget   budget
 	reported reported
-	// doubt is set when this machine's clock jumps or disagrees with a target's. Targets are then asked for their time
-	// before a window is ended.
-	doubt atomic.Bool
+	// budgets has a budget for each target.
+	budgets map[string]*budget
 
 	mu    sync.Mutex
 	lanes map[jit.Place]*lane
@@ -45,6 +43,8 @@ type engine struct {
 	tasks map[jit.ID]*task
 	// roomAt, if not 0, is how many tasks may be left when room is signalled to a single pass that holds too many.
 	roomAt int
+	// byMarkers are the scopes that are swept by their markers.
+	byMarkers map[jit.Place]bool
 	// room is signalled when tasks left in the ledger can be claimed.
 	room chan struct{}
 	// slots has slotsPerTarget slots for each target.
@@ -57,7 +57,10 @@ func (e *engine) init(open, calls context.Context, s *Sweeper) {
 	defer e.mu.Unlock()
 	e.Sweeper, e.open, e.calls = s, open, calls
 	e.lanes, e.tasks, e.slots = map[jit.Place]*lane{}, map[jit.ID]*task{}, s.newSlots()
-	e.room = make(chan struct{}, 1)
+	e.room, e.budgets, e.byMarkers = make(chan struct{}, 1), map[string]*budget{}, map[jit.Place]bool{}
+	for target := range s.Broker.Targets {
+		e.budgets[target] = &budget{}
+	}
 }
 
 // singlePass returns an engine for one pass. When ctx ends, the work that is left is still tried, and fails.
@@ -79,12 +82,15 @@ func (s *Sweeper) newSlots() map[string]chan struct{} {
 // visit is the work on one scope with its results. One goroutine owns it.
 type visit struct {
 	*engine
-	at  jit.Place
-	now time.Time
+	at jit.Place
 	// round is set while the visit looks for drift.
 	round *round
 	// unrecorded is set when there is no ledger to record findings in.
 	unrecorded bool
+	// later are the steps to which the cap on unplanned removals applies, until it is spent, and found is when they were
+	// found.
+	later []reconcile.Step
+	found time.Time
 
 	results []Result
 	// unread are the read errors.
@@ -119,7 +125,7 @@ func (e *engine) visit(at jit.Place, work func(context.Context, *visit)) {
 	defer release()
 	ctx, cancel := e.bounded()
 	defer cancel()
-	work(ctx, &visit{engine: e, at: at, now: e.Broker.Now()})
+	work(ctx, &visit{engine: e, at: at})
 }
 
 // bounded returns the context of one visit. Only the caller's context bounds a single pass, which tries each task once.
@@ -161,18 +167,19 @@ func (e *engine) wait(c <-chan struct{}, d time.Duration) (signalled bool) {
 	return false
 }
 
-// read reads the scope. The clock of the snapshot is shown as it was at now.
-func (v *visit) read(ctx context.Context, now time.Time) (snapshot jit.Snapshot, ok bool) {
+// read reads the scope and notes the clock of its target.
+func (v *visit) read(ctx context.Context) (snapshot jit.Snapshot, ok bool) {
 	target, err := v.Broker.Target(v.at.Target)
 	if err == nil {
 		before := v.Broker.Now()
 		snapshot, err = target.Read(ctx, v.at.Scope)
-		snapshot.Clock = clockAt(now, snapshot.Clock, before, v.Broker.Now())
+		if err == nil {
+			v.Broker.SawClock(v.at.Target, snapshot.Clock, before)
+			return snapshot, true
+		}
 	}
-	if err != nil {
-		v.fail(&ReadError{v.at, err})
-	}
-	return snapshot, err == nil
+	v.fail(&ReadError{v.at, err})
+	return snapshot, false
 }
 
 // scopes lists the places on the targets that may hold bindings of ours.

@@ -15,8 +15,13 @@ const (
 	recordAgain = 24 * time.Hour
 	// askAgain is how often the ledger is asked whether a finding has been recorded.
 	askAgain = time.Hour
-	// maxHeldRecorded caps how many held steps of one scope are recorded.
-	maxHeldRecorded = 100
+	// maxReported caps how many reports on markers without a record one visit of a scope makes, and how many steps that
+	// are held back it records; maxRecorded caps either on a target. A scope always makes one report.
+	maxReported = 100
+	maxRecorded = 1000
+	// maxIdle caps how many bindings that give nobody access are removed from a target, though each scope may remove
+	// one; the next pass goes on.
+	maxIdle = 500
 )
 
 // dedupKey returns a key with which the ledger records a finding once in a period; done says what is done about it. The

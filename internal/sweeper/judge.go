@@ -145,6 +145,31 @@ func (v *visit) withoutAltered(ctx context.Context, steps []reconcile.Step, now 
 	return steps
 }
 
+// withoutGone replaces repairs by the ends of grants that may have been revoked in the time that a restored ledger has
+// lost. It drops those for which the read may be too old to tell.
+func (v *visit) withoutGone(ctx context.Context, steps []reconcile.Step) []reconcile.Step {
+	var missing []jit.Grant
+	for _, s := range steps {
+		if widens(s) {
+			missing = append(missing, s.Grant)
+		}
+	}
+	if len(missing) == 0 {
+		return steps
+	}
+	gone, unsure, err := v.Broker.Gone(ctx, v.at, missing)
+	if err != nil {
+		v.fail(err)
+	}
+	steps = slices.DeleteFunc(steps, func(s reconcile.Step) bool { return widens(s) && (err != nil || unsure[s.Grant.ID]) })
+	for i, s := range steps {
+		if widens(s) && gone[s.Grant.ID] {
+			steps[i] = broker.GoneStep(s.Grant)
+		}
+	}
+	return steps
+}
+
 // alteredStep returns the step for a grant whose record differs from its events: its access ends when the events say
 // so.
 func alteredStep(s reconcile.Step, a broker.Alteration, now time.Time) reconcile.Step {

@@ -36,6 +36,7 @@ func TestPromisesHoldUnderRandomSchedules(t *testing.T) {
 			"two":     m.twoSweeps,
 			"lost":    m.sweepWithoutLedger,
 			"skewed":  m.sweepWithAWrongClock,
+			"jump":    m.jump,
 			"":        m.check,
 		})
 	})
@@ -47,9 +48,16 @@ type model struct {
 	ledger    *jittest.Ledger
 	platforms map[string]*jittest.Platform
 	broker    *broker.Broker
-	mu        sync.Mutex
-	countdown int // calls until the process dies; 0 means never
-	dead      bool
+	// second is another process, whose clock is off by offset.
+	second *broker.Broker
+	offset atomic.Int64
+	// onlyLedger: the targets tell no time.
+	onlyLedger bool
+	mu         sync.Mutex
+	countdown  int // calls until the process dies; 0 means never
+	dead       bool
+	// deaf, if not 0, is the write to the ledger whose answer is lost after it took effect. The process lives on.
+	deaf int
 	// meanwhile, if set, runs at the end of the countdown instead of a death. It acts as another process.
 	meanwhile func()
 	// unreachable names the targets that refuse every call, and the ledger if it does. The test itself can read them.
@@ -83,11 +91,17 @@ func newModel(t *rapid.T) *model {
 		seen: map[string][]jit.Observed{}, tampered: map[string]bool{}}
 	m.set(time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC))
 	clock := m.at
+	// The ledger, the targets or both tell the time.
+	tells := rapid.IntRange(0, 2).Draw(t, "who tells the time")
+	m.onlyLedger = tells == 1
 	targets := map[string]jit.Platform{}
 	for name, enforcement := range map[string]jit.Enforcement{"cloud": jit.Native, "db": jit.Sweeper} {
 		p := &jittest.Platform{Traits: jit.Traits{Enforcement: enforcement}, Now: clock,
 			Call: func(what string) error { return m.onTarget(name, what) }}
 		m.platforms[name], targets[name] = p, p
+		if m.onlyLedger {
+			targets[name] = mute{p}
+		}
 	}
 	m.ledger.Call = func(what string) error {
 		switch {
@@ -95,13 +109,28 @@ func newModel(t *rapid.T) *model {
 			return nil
 		case m.unreachable[theLedger]:
 			return errUnreachable
+		case what == "written" && m.loses():
+			return errUnreachable
 		}
 		return m.call(what)
 	}
-	m.ledger.Remote = clock
+	if tells > 0 {
+		m.ledger.Remote = clock
+	}
 	m.broker = &broker.Broker{Ledger: m.ledger, Targets: targets, Owner: "jit", MaxTTL: 24 * time.Hour, Now: clock,
 		Actor: jit.Actor{Name: "model", Source: jit.FromTerraform}}
+	m.second = m.another(0)
+	m.second.Now = func() time.Time { return m.at().Add(time.Duration(m.offset.Load())) }
 	return m
+}
+
+// mute is a platform that tells no time.
+type mute struct{ *jittest.Platform }
+
+func (p mute) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
+	s, err := p.Platform.Read(ctx, scope)
+	s.Clock = time.Time{}
+	return s, err
 }
 
 var errUnreachable = errors.New("no answer")
@@ -149,6 +178,17 @@ func (m *model) call(string) error {
 		return errCrash
 	}
 	return nil
+}
+
+// loses reports whether the answer to this write is lost.
+func (m *model) loses() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.deaf == 0 {
+		return false
+	}
+	m.deaf--
+	return m.deaf == 0
 }
 
 func (m *model) observed(t *rapid.T, target string) jit.Snapshot {
@@ -199,6 +239,25 @@ func (m *model) checkAccess(t *rapid.T, target string, swept bool) {
 	}
 }
 
+// checkTimes checks that no wrong clock has begun a grant, and that none has ended before its end.
+func (m *model) checkTimes(t *rapid.T, g jit.Grant) {
+	soon := m.at().Add(jit.MaxSkew)
+	switch {
+	case g.GrantedAt.After(soon), !g.GrantedAt.IsZero() && g.RequestedAt.After(soon):
+		t.Fatalf("at %s a clock that is ahead has granted %+v", m.at(), g)
+	case !g.EndedAt.IsZero() && g.RevokedAt.IsZero() && soon.Before(g.End):
+		t.Fatalf("at %s a clock that is ahead has ended %+v: %s", m.at(), g, m.history(g.ID))
+	}
+}
+
+// misled reports whether the newest event of a ledger without a clock is of a clock that was ahead. Nothing begins then.
+func (m *model) misled() bool {
+	m.looking = true
+	defer func() { m.looking = false }()
+	_, newest, err := m.ledger.Clock(context.Background())
+	return err == nil && jit.CheckNotBefore(m.at(), newest) != nil
+}
+
 // history returns the events of a grant as text.
 func (m *model) history(id jit.ID) string {
 	var all []string
@@ -222,6 +281,7 @@ func (m *model) check(t *rapid.T) {
 		if g.Over(m.at()) && !g.GrantedAt.IsZero() {
 			m.ended[g.ID] = true
 		}
+		m.checkTimes(t, g)
 	}
 	for target := range m.platforms {
 		var others []jit.Observed

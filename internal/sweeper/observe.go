@@ -73,7 +73,7 @@ func (s *Sweeper) Observe(ctx context.Context, wanted func(target string) bool) 
 	}
 	var mu sync.Mutex
 	e.visitAll(maps.Keys(places), func(ctx context.Context, v *visit) {
-		snapshot, ok := v.read(ctx, now)
+		snapshot, ok := v.read(ctx)
 		mu.Lock()
 		defer mu.Unlock()
 		if o.Unread = append(o.Unread, v.unread...); ok {

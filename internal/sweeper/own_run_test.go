@@ -130,6 +130,7 @@ func TestPersonsOfTheFirstRun(t *testing.T) {
 				}
 				return []jit.Event{e}
 			})
+			b.now = b.now.Add(2 * time.Hour)
 			says := ""
 			if others {
 				says = "did not belong to lea then"
@@ -192,7 +193,7 @@ func TestPolicyNotInForce(t *testing.T) {
 // TestPolicyChangedByTheOwnRun: a run judges by the policy that it plans, and may record it long after the grant.
 func TestPolicyChangedByTheOwnRun(t *testing.T) {
 	p := prod(1)
-	p.Match.Roles = []string{"owner"}
+	p.Match = jit.Matches{{Targets: p.Match[0].Targets, Roles: []string{"owner"}}}
 	b := newBureau(t, p)
 	run := b.run()
 	open := jit.Policy{Name: "prod", Effect: jit.Permit}

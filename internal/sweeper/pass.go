@@ -72,15 +72,14 @@ type pass struct {
 func (s *Sweeper) Pass(ctx context.Context) Report {
 	p := &pass{engine: s.singlePass(ctx)}
 	p.completed = p.add
-	now := s.Broker.Now()
 	if s.MarkersOnly {
-		p.sweepMarkers(now, nil)
+		p.sweepMarkers(nil)
 		return p.report
 	}
-	now, skew, err := p.due(ctx, now)
+	now, skew, err := p.due(ctx)
 	if err != nil {
 		p.unread(fmt.Errorf("read the ledger: %w", err))
-		p.sweepMarkers(now, err)
+		p.sweepMarkers(err)
 		return p.report
 	}
 	if !s.DryRun {
@@ -91,8 +90,8 @@ func (s *Sweeper) Pass(ctx context.Context) Report {
 	if err := p.lapse(ctx, now, skew); err != nil {
 		p.unread(err)
 	}
-	if !s.DueOnly && skew == nil {
-		p.drift()
+	if !s.DueOnly {
+		p.drift(skew)
 	}
 	return p.report
 }
@@ -113,14 +112,14 @@ func (p *pass) add(v *visit) {
 
 func (p *pass) unread(err error) { p.add(&visit{unread: []error{err}}) }
 
-// due carries out all that is due by the clocks that agree, and then lists what it left. It returns the time of those
-// clocks; skew says how they disagree.
-func (p *pass) due(ctx context.Context, now time.Time) (agreed time.Time, skew, err error) {
-	if now, skew, err = p.agreedNow(ctx, now); err != nil {
+// due carries out all that is due, and then lists what it left. It returns the time by which it was due; skew says how
+// the clocks disagree.
+func (p *pass) due(ctx context.Context) (now time.Time, skew, err error) {
+	if now, skew, err = p.agreedNow(ctx); err != nil {
 		return now, nil, err
 	}
 	if skew != nil {
-		p.unread(fmt.Errorf("only due grants are ended, and nothing begins: %w", skew))
+		p.unread(fmt.Errorf("only what is over is ended, and nothing begins: %w", skew))
 	}
 	if !p.DryRun {
 		if err := p.drain(ctx, now, skew); err != nil {
@@ -169,9 +168,9 @@ func (p *pass) drain(ctx context.Context, now time.Time, skew error) error {
 	}
 }
 
-// drift looks for drift on all targets at once.
-func (p *pass) drift() {
-	r, err := p.newRound()
+// drift looks for drift on all targets at once; skew says how the clocks disagree.
+func (p *pass) drift(skew error) {
+	r, err := p.newRound(skew)
 	if err != nil {
 		p.unread(err)
 		return

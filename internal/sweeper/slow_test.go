@@ -86,3 +86,84 @@ func TestSlowReadsAreLimited(t *testing.T) {
 		}
 	})
 }
+
+// A ledger that answers each call just within its timeout delays no end: the markers say what is over. The end is
+// recorded all the same.
+func TestSlowLedgerDelaysNoEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		g := w.grant("db", "", "bob", "5m", time.Time{})
+		d := w.watcher(sweeper.Sweeper{Broker: w.newBroker(), Holder: "one", MaxUnplanned: sweeper.DefaultMaxUnplanned})
+		d.Interval = 10 * time.Second
+		stop := run(t, d)
+		time.Sleep(4 * time.Minute)
+		w.ledger.Call = func(string) error {
+			time.Sleep(19 * time.Second)
+			return nil
+		}
+		time.Sleep(time.Until(g.End) + 25*time.Second)
+		if w.holds(g) {
+			t.Error("the access is there 25 seconds after its end")
+		}
+		time.Sleep(5 * time.Minute)
+		stop()
+		w.ledger.Call = nil
+		if r, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || r.EndedAt.IsZero() {
+			t.Error("the end is not recorded")
+		}
+	})
+}
+
+// While the ledger is only slow, its clock decides: a clock of this machine that is ahead ends nothing early.
+func TestASlowLedgerTellsTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		w.ledger.Remote = time.Now
+		w.targets["db"].Now = func() time.Time { return time.Time{} }
+		g := w.grant("db", "", "bob", "1h", time.Time{})
+		w.ledger.Call = func(string) error {
+			time.Sleep(6 * time.Second)
+			return nil
+		}
+		b := w.newBroker()
+		b.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+		stop := run(t, w.watcher(sweeper.Sweeper{Broker: b, Holder: "one", MaxUnplanned: sweeper.DefaultMaxUnplanned}))
+		time.Sleep(5 * time.Minute)
+		if !w.holds(g) {
+			t.Error("the access ended 55 minutes early")
+		}
+		stop()
+	})
+}
+
+// Under a slow ledger, a scope that is slow too is swept by its markers once at a time.
+func TestSweepsByMarkersDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t, "db")
+		w.grant("db", "", "bob", "8h", time.Time{})
+		d := w.watcher(sweeper.Sweeper{Broker: w.newBroker(), Holder: "one", MaxUnplanned: sweeper.DefaultMaxUnplanned})
+		d.DriftInterval = 24 * time.Hour
+		stop := run(t, d)
+		time.Sleep(4 * time.Minute)
+		w.ledger.Call = func(string) error {
+			time.Sleep(6 * time.Second)
+			return nil
+		}
+		var now, most atomic.Int64
+		w.targets["db"].Call = func(what string) error {
+			if what == "read" {
+				n := now.Add(1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				time.Sleep(2 * time.Minute)
+				now.Add(-1)
+			}
+			return nil
+		}
+		time.Sleep(20 * time.Minute)
+		if most.Load() != 1 {
+			t.Errorf("%d reads of the scope at once, want 1", most.Load())
+		}
+		stop()
+	})
+}

@@ -28,6 +28,8 @@ type State struct {
 	LedgerError error
 	// ClockError says how the ledger server's clock disagreed with this machine's at the last claim; nil if it did not.
 	ClockError error
+	// Behind says that the ledger has gone back in time; nil if it has not.
+	Behind error
 }
 
 // Passed is one complete pass.

@@ -13,7 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// DefaultMaxUnplanned is how many unplanned removals a pass makes.
+// DefaultMaxUnplanned is how many unplanned removals a pass makes on a target.
 const DefaultMaxUnplanned = 20
 
 // Sweeper holds the settings of a sweep. Its fields are set once, before use.
@@ -33,7 +33,7 @@ type Sweeper struct {
 	DueOnly bool
 	// MarkersOnly goes by the markers on the targets, as if there were no ledger.
 	MarkersOnly bool
-	// MaxUnplanned caps the removals and revocations of a pass that no recorded end explains.
+	// MaxUnplanned caps the removals and revocations of a pass on each target that no recorded end explains.
 	MaxUnplanned int
 	// OnDrift says what to do about drift on a target; the default is to repair it.
 	OnDrift map[string]jit.OnDrift

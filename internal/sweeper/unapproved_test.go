@@ -293,7 +293,7 @@ func TestProofsAreReadTogether(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			other := prod(1)
-			other.Name, other.Match.Targets = "others", []string{"other"}
+			other.Name, other.Match = "others", jit.Matches{{Targets: []string{"other"}}}
 			b := newBureau(t, policy, other)
 			run := b.run()
 			asked := make([]broker.Request, scopes*each)

@@ -25,6 +25,8 @@ func TestAMarkerFromAScopeAbove(t *testing.T) {
 		"from another scope": {func(s *jit.Standing) { s.From = "elsewhere" }, true},
 		"of another owner":   {func(s *jit.Standing) { s.Marker.Owner = "ghost" }, true},
 		"on the scope":       {func(s *jit.Standing) { s.From = "" }, true},
+		"by its name alone":  {func(s *jit.Standing) { s.Marker.Window = jit.Window{} }, false},
+		"by its name, here":  {func(s *jit.Standing) { s.From, s.Marker.Window = "", jit.Window{} }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, jit.Sweeper)

@@ -46,14 +46,14 @@ func (e *engine) endSeen(now time.Time, grants []jit.Grant) (unseen []reconcile.
 }
 
 // endUnserved ends grants that are over and whose owners the watcher does not serve; see [engine.endSeen].
-func (w *Watcher) endUnserved(now time.Time) {
+func (w *Watcher) endUnserved() {
 	if len(w.Owners) > 0 || w.EveryOwner || !w.unserved.TryLock() {
 		return
 	}
 	defer w.unserved.Unlock()
 	ctx, cancel := context.WithTimeout(w.calls, callTimeout)
 	defer cancel()
-	now, _, err := w.agreedNow(ctx, now)
+	now, _, err := w.agreedNow(ctx)
 	if err != nil {
 		return // the next poll reports it
 	}

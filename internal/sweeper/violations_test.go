@@ -17,7 +17,7 @@ import (
 
 // Grants that today's policies do not permit are reported, or revoked up to the cap. Others stay.
 func TestViolations(t *testing.T) {
-	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid, Match: jit.Match{Principals: []string{"bad*"}}}
+	forbid := jit.Policy{Name: "freeze", Effect: jit.Forbid, Match: jit.Matches{{Principals: []string{"bad*"}}}}
 	permit := jit.Policy{Name: "all", Effect: jit.Permit}
 	setUp := func(t *testing.T, policies ...jit.Policy) (*world, jit.Grant) {
 		w := newWorld(t, jit.Sweeper)

@@ -47,6 +47,8 @@ type Watcher struct {
 	lastSwept time.Time
 	// lastLapsed is when the watcher last recorded the requests that lapsed.
 	lastLapsed time.Time
+	// lastMarkers is when the watcher last swept by the markers.
+	lastMarkers time.Time
 	// unserved is held while grants of owners that are not served are ended.
 	unserved sync.Mutex
 }

@@ -33,11 +33,16 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 			w.noteUnread(jit.Place{Target: target}, skew)
 		}
 		switch {
-		case err != nil || wrongClock:
+		case err != nil:
+		case wrongClock && now.Sub(lastDone).Abs() >= w.DriftInterval:
+			// Others look for drift; only what is over ends here, without their lease.
+			w.driftPass(target, skew)
+			lastDone = w.Broker.Now()
+		case wrongClock:
 		case mine:
-			w.budget.renew(now, w.DriftInterval)
+			w.budgets[target].renew(now, w.DriftInterval)
 			w.reported.forget(now)
-			w.driftPass(target)
+			w.driftPass(target, nil)
 			lastDone = w.Broker.Now()
 			pause = max(pause, w.DriftInterval-w.Broker.Now().Sub(now))
 		case now.Sub(lastDone).Abs() >= w.DriftInterval+callTimeout:
@@ -61,7 +66,7 @@ func (w *Watcher) driftLease(target string) string {
 // acquireDrift acquires the lease of looking for drift, for one interval. If the ledger's clock disagrees with this
 // machine's, which skew says, it leaves drift to others: nobody knows which grants are live.
 func (w *Watcher) acquireDrift(ctx context.Context, target string, now time.Time) (mine bool, skew, err error) {
-	if _, skew, err = w.agreedNow(ctx, now); err != nil {
+	if _, skew, err = w.agreedNow(ctx); err != nil {
 		return false, nil, err
 	}
 	if skew != nil {
@@ -73,17 +78,20 @@ func (w *Watcher) acquireDrift(ctx context.Context, target string, now time.Time
 	return mine, nil, err
 }
 
-// driftPass looks for drift on one target.
-func (w *Watcher) driftPass(target string) {
+// driftPass looks for drift on one target. While the clocks disagree, which skew says, the pass is not complete.
+func (w *Watcher) driftPass(target string, skew error) {
 	began := time.Now()
 	sum := Passed{At: w.Broker.Now()}
-	r, err := w.newRound()
+	r, err := w.newRound(skew)
 	if err != nil {
 		w.noteUnread(jit.Place{Target: target}, err)
 		return
 	}
 	var mu sync.Mutex
 	places := w.sweepDrift(target, r, func(v *visit) {
+		if v.at.Scope == "" && skew != nil {
+			v.fail(skew)
+		}
 		w.noteFound(v)
 		mu.Lock()
 		sum.add(v.results)
@@ -91,7 +99,9 @@ func (w *Watcher) driftPass(target string) {
 		w.observe(v)
 	})
 	w.forget(func(at jit.Place) bool { return at.Target == target && at.Scope != "" && !places[at] })
-	sum.Took = time.Since(began)
+	if sum.Took = time.Since(began); skew != nil {
+		return
+	}
 	w.setDrift(target, sum)
 	w.Observer.Passed("drift", sum)
 }

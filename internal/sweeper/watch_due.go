@@ -1,10 +1,13 @@
 package sweeper
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 const (
@@ -25,7 +28,7 @@ type schedule struct {
 	again time.Time
 	took  time.Duration
 
-	lastClaim, lastMarkers, lastUnserved time.Time
+	lastClaim, lastUnserved time.Time
 	// failures counts the polls that have failed in a row.
 	failures int
 }
@@ -53,13 +56,12 @@ func (s *schedule) pause(now time.Time) time.Duration {
 // watchDue claims each grant when it is due and puts it into its lane, until ctx ends.
 func (w *Watcher) watchDue(ctx context.Context) {
 	var s schedule
-	var clock clockJumps
 	for ctx.Err() == nil {
 		now := w.Broker.Now()
-		if clock.jumped(now) {
-			w.doubt.Store(true)
-		}
+		answered := make(chan struct{})
+		w.work.Go(func() { w.whilePolling(answered) })
 		err := w.poll(ctx, now, &s)
+		close(answered)
 		if ctx.Err() != nil {
 			return
 		}
@@ -76,11 +78,36 @@ func (w *Watcher) watchDue(ctx context.Context) {
 	}
 }
 
+// errSlowLedger is why a watcher sweeps by the markers while it waits for the ledger.
+var errSlowLedger = errors.New("the ledger is slow")
+
+// whilePolling sweeps by the markers at the interval as long as a slow ledger has not answered a poll: each of its calls
+// has a timeout of its own, and an end must not wait for all of them. It waits for what the ledger's clock shows: by
+// this machine's alone, which may be wrong, nothing ends while the ledger can tell.
+func (w *Watcher) whilePolling(answered <-chan struct{}) {
+	for pause := slow; !w.wait(answered, pause) && w.open.Err() == nil; pause = time.Second {
+		if now := w.Broker.Now(); w.Broker.KnowsLedgerTime() && w.markersDue(now) {
+			w.sweepMarkers(errSlowLedger)
+		}
+	}
+}
+
+// markersDue reports whether the interval since the last sweep by the markers is over, and takes the turn.
+func (w *Watcher) markersDue(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Sub(w.lastMarkers).Abs() < w.Interval {
+		return false
+	}
+	w.lastMarkers = now
+	return true
+}
+
 // poll claims due work if it is time to, and asks the ledger what comes due next.
 func (w *Watcher) poll(ctx context.Context, now time.Time, s *schedule) (err error) {
 	if s.claimNow(now, w.Interval) {
 		began := time.Now()
-		err := w.claimDue(ctx, now)
+		err := w.claimDue(ctx)
 		s.took = time.Since(began)
 		if err != nil {
 			return err
@@ -89,7 +116,7 @@ func (w *Watcher) poll(ctx context.Context, now time.Time, s *schedule) (err err
 	}
 	if s.lastUnserved.Before(s.lastClaim) && now.Sub(s.lastUnserved).Abs() >= unservedEvery {
 		s.lastUnserved = now
-		w.work.Go(func() { w.endUnserved(now) })
+		w.work.Go(w.endUnserved)
 	}
 	// From the last claim on, not from now: somebody may have revoked a grant in between.
 	s.next, err = w.nextDue(ctx, s.lastClaim)
@@ -99,25 +126,27 @@ func (w *Watcher) poll(ctx context.Context, now time.Time, s *schedule) (err err
 // pollFailed sweeps by the markers at the interval while polls fail, and returns how long to wait for the next poll.
 func (w *Watcher) pollFailed(now time.Time, s *schedule, err error) time.Duration {
 	s.next = time.Time{}
-	if now.Sub(s.lastMarkers).Abs() >= w.Interval {
-		s.lastMarkers = now
-		w.work.Go(func() { w.sweepMarkers(now, err) })
+	if w.markersDue(now) {
+		w.work.Go(func() { w.sweepMarkers(err) })
 	}
 	s.failures++
 	return backoff.Pause(s.failures-1, pollEvery, 10*pollEvery)
 }
 
-// claimDue claims all that is due at now, by the clocks that agree.
-func (w *Watcher) claimDue(ctx context.Context, now time.Time) error {
+// claimDue claims all that is due.
+func (w *Watcher) claimDue(ctx context.Context) error {
 	began := time.Now()
-	now, skew, err := w.agreedNow(ctx, now)
+	now, skew, err := w.agreedNow(ctx)
 	if err != nil {
 		return err
 	}
 	tasks, _, err := w.claim(ctx, now, skew)
 	done := Passed{At: now, Took: time.Since(began), Steps: tasks}
 	w.mu.Lock()
-	if w.state.ClockError = skew; err == nil {
+	if w.state.ClockError, w.state.Behind = skew, nil; errors.Is(skew, jit.ErrBehind) {
+		w.state.ClockError, w.state.Behind = nil, skew
+	}
+	if err == nil {
 		w.state.Due = done
 	}
 	w.mu.Unlock()
@@ -144,7 +173,7 @@ func (w *Watcher) recordPoll(ctx context.Context, now time.Time, err error) {
 		}
 	}
 	w.mu.Lock()
-	skew := w.state.ClockError
+	skew := cmp.Or(w.state.ClockError, w.state.Behind)
 	w.mu.Unlock()
 	if err == nil && now.Sub(w.lastLapsed).Abs() >= w.Interval {
 		if err = w.lapse(ctx, now, skew); err == nil {

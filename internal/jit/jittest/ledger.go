@@ -15,13 +15,15 @@ import (
 
 // Ledger is a ledger in memory. It refuses stale writes, and panics if a record differs from its events.
 type Ledger struct {
-	// Call, if set, is called before every read and write ("read", "swept since", "write"), and after a write took
+	// Call, if set, is called before every read and write ("read", "clock", "swept since", "write"), and after a write took
 	// effect ("written"); its error fails the call.
 	Call func(what string) error
 	// Identity replaces the id of the ledger.
 	Identity string
 	// Remote, if set, is the clock of the ledger's server.
 	Remote func() time.Time
+	// Behind, if set, says that the ledger has gone back in time.
+	Behind error
 
 	mu       sync.Mutex
 	grants   map[jit.ID]jit.Grant
@@ -109,12 +111,40 @@ func (l *Ledger) Persons(ctx context.Context) (all []jit.Person, err error) {
 	return all, err
 }
 
-// Clock returns the time of Remote.
-func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
-	if err := l.call(ctx, "read"); err != nil || l.Remote == nil {
-		return time.Time{}, err
-	}
-	return l.Remote(), nil
+// Clock returns the time of Remote, or else that of the newest event since the last acceptance.
+func (l *Ledger) Clock(ctx context.Context) (now, notBefore time.Time, err error) {
+	err = l.locked(ctx, "clock", func() {
+		if l.Remote != nil {
+			now = l.Remote()
+			return
+		}
+		for _, e := range l.events {
+			if e.At.After(notBefore) || e.Kind == jit.EventLedgerRestored {
+				notBefore = e.At
+			}
+		}
+	})
+	return now, notBefore, err
+}
+
+// Head returns no head.
+func (l *Ledger) Head() jit.Head { return jit.Head{} }
+
+// Recall returns Behind.
+func (l *Ledger) Recall(ctx context.Context, _ ...jit.Head) error {
+	return cmp.Or(l.call(ctx, "read"), l.Behind)
+}
+
+// Restores returns the events about restores.
+func (l *Ledger) Restores(ctx context.Context) (all []jit.Event, err error) {
+	err = l.locked(ctx, "read", func() {
+		for _, e := range l.events {
+			if e.Kind == jit.EventLedgerBehind || e.Kind == jit.EventLedgerRestored {
+				all = append(all, e)
+			}
+		}
+	})
+	return all, err
 }
 
 // Close does nothing.

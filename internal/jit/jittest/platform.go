@@ -22,6 +22,8 @@ type Platform struct {
 	Now    func() time.Time
 	// Unknown principals fail their own change.
 	Unknown map[string]bool
+	// Another principals are others than they were, so their own Ensure fails and takes the access away.
+	Another map[string]bool
 	// Call, if set, is called before every read and write ("read", "write"), and after a write took effect ("written");
 	// its error fails the call.
 	Call func(what string) error
@@ -30,14 +32,51 @@ type Platform struct {
 	Advise func(ctx context.Context, b jit.Binding) []jit.Advice
 	// Unseen is in every snapshot.
 	Unseen []string
+	// Stale is how old the bindings of each snapshot are.
+	Stale time.Duration
 
 	mu            sync.Mutex
+	past          []past
 	scopes        map[string][]jit.Observed
 	standing      map[string][]jit.Standing
 	reads, writes int
 }
 
-var _ jit.Platform = (*Platform)(nil)
+var _ jit.Lagging = (*Platform)(nil)
+
+// past is what the scopes held until a time.
+type past struct {
+	until  time.Time
+	scopes map[string][]jit.Observed
+}
+
+// keepPast keeps what the scopes hold before they change. The caller holds the lock.
+func (p *Platform) keepPast() {
+	before := map[string][]jit.Observed{}
+	for name, held := range p.scopes {
+		before[name] = slices.Clone(held)
+	}
+	p.past = append(p.past, past{p.Now(), before})
+}
+
+// shown returns what a read shows of a scope. The caller holds the lock.
+func (p *Platform) shown(scope string) []jit.Observed {
+	as := p.Now().Add(-p.Stale)
+	for _, was := range p.past {
+		if was.until.After(as) {
+			return slices.Clone(was.scopes[scope])
+		}
+	}
+	return slices.Clone(p.scopes[scope])
+}
+
+// Lag returns how long a read may miss a write: a minute if reads are stale.
+func (p *Platform) Lag() time.Duration {
+	if p.Stale > 0 {
+		return jit.CloudLag
+	}
+	return 0
+}
 
 // Kind returns "memory".
 func (p *Platform) Kind() string { return "memory" }
@@ -85,7 +124,7 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	p.reads++
 	return jit.Snapshot{
 		Clock:    p.Now(),
-		Ours:     slices.Clone(p.scopes[scope]),
+		Ours:     p.shown(scope),
 		Standing: slices.Clone(p.standing[scope]),
 		Notes:    p.Notes,
 		Advise:   p.Advise,
@@ -128,6 +167,7 @@ func (p *Platform) applyAll(scope string, changes []jit.Change, errs []error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.writes++
+	p.keepPast()
 	for i, c := range changes {
 		errs[i] = p.apply(scope, c)
 	}
@@ -149,6 +189,10 @@ func (p *Platform) apply(scope string, c jit.Change) error {
 		p.standing[scope] = slices.DeleteFunc(p.standing[scope], func(s jit.Standing) bool {
 			return s.Principal == a.Binding.Principal && s.Role == a.Binding.Role
 		})
+	}
+	if c.Op == jit.Ensure && p.Another[a.Binding.Principal] {
+		p.scopes[scope] = kept
+		return jit.Errorf(jit.ErrAnother, "principal", "", "%s was made anew", a.Binding.Principal)
 	}
 	if c.Op == jit.Ensure {
 		kept = append(kept, p.observed(a))
@@ -188,6 +232,7 @@ func (p *Platform) Edit(scope string, edit func([]jit.Observed) []jit.Observed) 
 	if p.scopes == nil {
 		p.scopes = map[string][]jit.Observed{}
 	}
+	p.keepPast()
 	p.scopes[scope] = edit(p.scopes[scope])
 }
 

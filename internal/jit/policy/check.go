@@ -22,8 +22,10 @@ const maxPattern = 1000
 // kind [jit.ErrInvalid] and name the attribute.
 func Check(p jit.Policy) error {
 	c := compileRule(p)
-	return cmp.Or(jit.CheckPolicyName(p.Name), checkEffect(p), c.broken, checkLimits(p), checkForbid(p),
-		c.condition.evaluable(), c.checkApproval())
+	if err := cmp.Or(jit.CheckPolicyName(p.Name), checkEffect(p), c.broken); err != nil {
+		return err // a broken rule is not complete
+	}
+	return cmp.Or(checkLimits(p), checkForbid(p), c.condition.evaluable(), c.checkApproval())
 }
 
 func checkEffect(p jit.Policy) error {
@@ -46,10 +48,10 @@ func checkLimits(p jit.Policy) error {
 			return err
 		}
 	}
-	if p.MaxSessionTail != nil && *p.MaxSessionTail < 0 {
+	if tail := p.MaxSessionTail; tail != nil && *tail < 0 && *tail != jit.Unlimited {
 		return jit.Invalid("max_session_tail",
-			`write for example max_session_tail = "12h", or leave it out for no limit`,
-			"%q is not a limit; it is zero or longer", jit.FormatTail(*p.MaxSessionTail))
+			`write for example max_session_tail = "12h", or "unlimited" to accept every session`,
+			"%q is not a limit; it is zero or longer", jit.FormatTail(*tail))
 	}
 	return nil
 }

@@ -14,9 +14,10 @@ func TestCheckAccepts(t *testing.T) {
 		"every limit": oncall(),
 		"only a name": everything("a", jit.Permit),
 		"forbid with a condition": {Name: "no-owner", Effect: jit.Forbid,
-			Match:     jit.Match{Roles: []string{"roles/owner"}},
+			Match:     jit.Matches{{Roles: []string{"roles/owner"}}},
 			Condition: `grant.ttl > duration("1h")`},
-		"no session may remain": oncall(func(p *jit.Policy) { *p.MaxSessionTail = 0 }),
+		"every session is accepted": oncall(func(p *jit.Policy) { *p.MaxSessionTail = jit.Unlimited }),
+		"no session may remain":     oncall(func(p *jit.Policy) { *p.MaxSessionTail = 0 }),
 		"every field": oncall(func(p *jit.Policy) {
 			p.Condition = `[grant.owner, grant.platform, grant.target, grant.principal, grant.role, grant.scope, grant.reason, grant.enforcement].all(s, s != "")
 				&& grant.ttl > grant.session_tail
@@ -29,6 +30,54 @@ func TestCheckAccepts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if err := Check(p); err != nil {
 				t.Errorf("Check = %v", err)
+			}
+		})
+	}
+}
+
+// TestHintsCanBeCopied: a hint names what to write in the place that it is about.
+func TestHintsCanBeCopied(t *testing.T) {
+	for want, c := range map[string]string{
+		`timestamp("2026-12-01T00:00:00Z")`: `grant.starts_at > timestamp('2026-12-01')`,
+		`duration("7d")`:                    `grant.ttl < duration('1w')`,
+		"compare with ==":                   `grant.role = 'x'`,
+	} {
+		err := Check(oncall(func(p *jit.Policy) { p.Condition = c }))
+		if about := (&jit.Error{}); !errors.As(err, &about) || !strings.Contains(about.Hint, want) {
+			t.Errorf("%s: %v; want a hint with %s", c, err, want)
+		}
+	}
+	match := []any{map[string]any{"targets": []any{"a"}}}
+	entry := map[string]any{"required": "1", "from": []any{"bob"}}
+	for want, w := range map[string]Written{
+		`write valid_for = "7d"`: {"match": match, "approval": []any{map[string]any{"required": "1",
+			"from": []any{"bob"}, "valid_for": "1w"}}},
+		`write max_ttl = "7d"`: {"match": match, "approval": []any{entry},
+			"break_glass": map[string]any{"from": []any{"bob"}, "max_ttl": "1w"}},
+		"remove the entry; without the list": {"match": []any{map[string]any{"targets": []any{}}}},
+		"remove the null":                    {"match": []any{map[string]any{"targets": []any{"a", nil}}}},
+	} {
+		_, err := w.Policy()
+		if about := (&jit.Error{}); !errors.As(err, &about) || !strings.Contains(about.Hint, want) {
+			t.Errorf("%v; want a hint with %s", err, want)
+		}
+	}
+}
+
+// TestCheckSurvivesBrokenParts: whatever cannot be compiled is refused beside approval too.
+func TestCheckSurvivesBrokenParts(t *testing.T) {
+	for attribute, breaks := range map[string]func(*jit.Policy){
+		"match[0].roles":  func(p *jit.Policy) { p.Match[0].Roles = []string{"[a"} },
+		"reason_pattern":  func(p *jit.Policy) { p.ReasonPattern = "(" },
+		"condition":       func(p *jit.Policy) { p.Condition = "grant." },
+		"approval.unless": func(p *jit.Policy) { p.Approval[0].Unless = "grant." },
+	} {
+		t.Run(attribute, func(t *testing.T) {
+			err := Check(approved(unless("grant.ttl < duration(\"2h\")"), breaks))
+			about := (&jit.Error{})
+			attribute := strings.Replace(attribute, "approval", "approval[0]", 1)
+			if !errors.As(err, &about) || about.Attribute != attribute {
+				t.Errorf("Check = %v, want a refusal of %s", err, attribute)
 			}
 		})
 	}
@@ -52,15 +101,15 @@ func TestCheckRefuses(t *testing.T) {
 		"no effect":              {func(p *jit.Policy) { p.Effect = "" }, "effect", `""`},
 		"another effect":         {func(p *jit.Policy) { p.Effect = "allow" }, "effect", `"allow"`},
 		"control in description": {func(p *jit.Policy) { p.Description = "a\x1b[2J" }, "description", "U+001B"},
-		"empty target": {func(p *jit.Policy) { p.Match.Targets = []string{"prod", ""} }, "match.targets",
+		"empty target": {func(p *jit.Policy) { p.Match[0].Targets = []string{"prod", ""} }, "match[0].targets",
 			`""`},
-		"open set in platform": {func(p *jit.Policy) { p.Match.Platforms = []string{"[a"} }, "match.platforms",
+		"open set in platform": {func(p *jit.Policy) { p.Match[0].Platforms = []string{"[a"} }, "match[0].platforms",
 			`"[a"`},
-		"lone backslash": {func(p *jit.Policy) { p.Match.Principals = []string{`user:\`} },
-			"match.principals", `user:`},
-		"descending set": {func(p *jit.Policy) { p.Match.Roles = []string{"[z-a]"} }, "match.roles",
+		"lone backslash": {func(p *jit.Policy) { p.Match[0].Principals = []string{`user:\`} },
+			"match[0].principals", `user:`},
+		"descending set": {func(p *jit.Policy) { p.Match[0].Roles = []string{"[z-a]"} }, "match[0].roles",
 			`"[z-a]"`},
-		"line feed in scope": {func(p *jit.Policy) { p.Match.Scopes = []string{"a\nb"} }, "match.scopes",
+		"line feed in scope": {func(p *jit.Policy) { p.Match[0].Scopes = []string{"a\nb"} }, "match[0].scopes",
 			"U+000A"},
 		"max_ttl of seconds": {func(p *jit.Policy) { p.MaxTTL = 59 * time.Second }, "max_ttl", `"59s"`},
 		"max_ttl below zero": {func(p *jit.Policy) { p.MaxTTL = -time.Hour }, "max_ttl", `"-1h"`},
@@ -70,15 +119,16 @@ func TestCheckRefuses(t *testing.T) {
 			`"(?=INC)"`},
 		"reason_pattern too long": {func(p *jit.Policy) { p.ReasonPattern = strings.Repeat("a", 1001) },
 			"reason_pattern", "1001 bytes"},
-		"unlimited tail as limit": {tail(jit.Unlimited), "max_session_tail", `"unlimited"`},
-		"syntax":                  {condition("grant.ttl <="), "condition", "line 1, column 13"},
+		"tail below zero": {tail(-time.Hour), "max_session_tail", `"-1h"`},
+		"syntax":          {condition("grant.ttl <="), "condition", "line 1, column 13"},
 		"second line": {condition("true &&\n  grant.prinicpal == \"a\""), "condition",
 			"line 2, column 8, of the condition, \"  grant.prinicpal == \\\"a\\\"\": undefined field 'prinicpal'"},
-		"no such variable":     {condition("request.ttl > 1"), "condition", "undeclared reference to 'request'"},
-		"wrong types":          {condition(`grant.ttl < "4h"`), "condition", "no matching overload"},
-		"not a bool":           {condition("grant.ttl"), "condition", "google.protobuf.Duration"},
-		"dynamic":              {condition(`dyn(grant.owner == "a")`), "condition", "dyn"},
-		"bad duration literal": {condition(`grant.ttl < duration("2d")`), "condition", "invalid duration"},
+		"no such variable": {condition("request.ttl > 1"), "condition", "undeclared reference to 'request'"},
+		"wrong types":      {condition(`grant.ttl < "4h"`), "condition", "no matching overload"},
+		"not a bool":       {condition("grant.ttl"), "condition", "google.protobuf.Duration"},
+		"dynamic":          {condition(`dyn(grant.owner == "a")`), "condition", "dyn"},
+		"bad duration literal": {condition(`grant.ttl < duration("2 days")`), "condition",
+			`"2 days" is not a duration; it takes whole numbers of d, h, m and s`},
 		"bad timestamp literal": {condition(`grant.starts_at < timestamp("tomorrow")`), "condition",
 			"invalid timestamp"},
 		"bad regex literal": {condition(`grant.reason.matches("(")`), "condition", "invalid matches"},

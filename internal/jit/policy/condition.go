@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -132,6 +133,9 @@ func (p grants) FindStructFieldType(name, fieldName string) (*types.FieldType, b
 		Type:  f.kind,
 		IsSet: func(request any) bool { return !f.absent(request) },
 		GetFrom: func(request any) (any, error) {
+			if r := request.(*Request); variable == requesterVariable && r.Requester == nil && r.Asks != "" {
+				return nil, fmt.Errorf("no person %q is known", r.Asks)
+			}
 			if f.absent(request) {
 				return nil, fmt.Errorf("%s.%s is not set; ask has(%[1]s.%[2]s) first", variable, fieldName)
 			}
@@ -147,6 +151,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(grantVariable, cel.ObjectType(variables[grantVariable].kind)),
 		cel.Variable(requesterVariable, cel.ObjectType(variables[requesterVariable].kind)),
 		ext.Strings(),
+		cel.Macros(days),
 		cel.ParserRecursionLimit(maxConditionDepth),
 		cel.RegexProgramSizeLimit(maxRegexProgram),
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals(),
@@ -158,6 +163,8 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 type condition struct {
 	// program evaluates with all of the grant, or with some of it unknown.
 	program cel.Program
+	// literals are the texts in the expression that a role may be compared with.
+	literals []string
 	// reads are the fields of the grant that the expression reads.
 	reads map[string]bool
 	// compiled is the source of program.
@@ -183,7 +190,7 @@ func compileCondition(expression string) (*condition, error) {
 		if line < 1 { // a limit has no position
 			return nil, jit.Invalid("condition", conditionHint(), "the condition cannot be read: %s", first.Message)
 		}
-		return nil, jit.Invalid("condition", conditionHint(), "line %d, column %d, of the condition, %q: %s",
+		return nil, jit.Invalid("condition", hintFor(first.Message), "line %d, column %d, of the condition, %q: %s",
 			line, first.Location.Column()+1, strings.Split(expression, "\n")[line-1], first.Message)
 	}
 	reads, whole := subject(compiled)
@@ -200,7 +207,8 @@ func compileCondition(expression string) (*condition, error) {
 	if err != nil {
 		return nil, jit.Invalid("condition", "correct the literals in it", "%q is not a condition: %v", expression, err)
 	}
-	return &condition{program, reads, compiled, attribute(reads)}, nil
+	return &condition{program: program, literals: roleTexts(compiled), reads: reads, compiled: compiled,
+		attribute: attribute(reads)}, nil
 }
 
 // attribute returns the one attribute of the grant that the fields belong to, or "".
@@ -234,7 +242,37 @@ func (c *condition) breach(r *Request) string {
 	case held:
 		return ""
 	}
-	return "is false"
+	return "is false" + c.values(r.asPeopleName())
+}
+
+// values lists the fields that the condition reads, with their values in the request.
+func (c *condition) values(r *Request) (text string) {
+	for _, name := range slices.Sorted(maps.Keys(c.reads)) {
+		switch {
+		case name != requesterVariable:
+			text += "; grant." + name + " " + valueText(fields[name].get(r))
+		case r.Requester == nil:
+			text += "; requester is not set"
+		default:
+			text += fmt.Sprintf("; requester.name is %q; requester.groups are %s", r.Requester.Name,
+				cmp.Or(quoted(r.Requester.Groups), "not given"))
+		}
+	}
+	return text
+}
+
+// valueText says what the value of a field of the grant is.
+func valueText(value any) string {
+	switch v := value.(type) {
+	case time.Duration:
+		if v == math.MaxInt64 {
+			v = jit.Unlimited
+		}
+		return "is " + jit.FormatTail(v)
+	case time.Time:
+		return "is " + cmp.Or(jit.FormatTime(v), "not set")
+	}
+	return fmt.Sprintf("is %q", value)
 }
 
 // holds evaluates the condition for one grant, by the names that people use.
@@ -244,10 +282,22 @@ func (c *condition) holds(r *Request) (bool, error) {
 			return false, fmt.Errorf("the name of the %s is unknown", l.noun)
 		}
 	}
+	named := r.asPeopleName()
+	for _, role := range each(r.Given.Role) {
+		named.Binding.Role = role.Name + r.Given.Narrowing.Text()
+		if held, err := c.holdsFor(role, named); !held || err != nil {
+			return held, err
+		}
+	}
+	return true, nil
+}
+
+// asPeopleName returns the request by the names that people use.
+func (r *Request) asPeopleName() *Request {
 	named := *r
 	named.Binding.Principal, named.Binding.Scope = r.Given.Principal.Name, r.Given.Scope.Name
 	named.Binding.Role = r.Given.Role.Name + r.Given.Narrowing.Text()
-	return c.eval(&named)
+	return &named
 }
 
 func (c *condition) eval(r *Request) (bool, error) {
@@ -297,4 +347,19 @@ func subject(compiled *cel.Ast) (reads map[string]bool, whole bool) {
 func conditionHint() string {
 	return "a condition is a CEL expression over grant." + strings.Join(slices.Sorted(maps.Keys(fields)), ", ") +
 		` and requester.groups, name; for example: grant.ttl <= duration("4h")`
+}
+
+// hintFor returns a hint for an error of the CEL compiler.
+func hintFor(problem string) string {
+	for part, hint := range map[string]string{
+		"invalid timestamp argument":     `write the time in RFC 3339, for example timestamp("2026-12-01T00:00:00Z")`,
+		"is not a duration":              `write for example duration("7d") or duration("1d12h")`,
+		"invalid duration argument":      `write for example duration("7d") or duration("1d12h")`,
+		"token recognition error at: '=": "compare with ==",
+	} {
+		if strings.Contains(problem, part) {
+			return hint
+		}
+	}
+	return conditionHint()
 }

@@ -7,6 +7,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -22,7 +23,7 @@ type part struct {
 // include adds names, or patterns over names, that are given along with a part.
 func (p *part) include(patterns ...string) {
 	for _, pattern := range patterns {
-		if strings.ContainsAny(pattern, "*?") {
+		if open(pattern) {
 			p.pattern = pattern
 		} else {
 			p.names = append(p.names, pattern)
@@ -39,12 +40,14 @@ func (c *condition) part(field string, r *Request) part {
 	}
 	n, narrowing := l.named(r), l.narrowing(r)
 	p := part{field: field, names: slices.Clone(n.All())}
-	p.include(n.Covers...)
-	if len(narrowing.Parts) == 0 {
-		return p
-	}
-	// A role counts alone, with everything that narrows it, and with each resource.
-	for _, name := range n.All() {
+	p.include(n.Included()...)
+	// A role counts alone, with everything that narrows it, and with each resource; a list of actions also as each of
+	// them. Those with wildcards are in the pattern.
+	names := append(n.All(), slices.DeleteFunc(slices.Clone(n.Parts), open)...)
+	for _, name := range names {
+		if len(narrowing.Parts) == 0 {
+			break
+		}
 		p.names = append(p.names, name+narrowing.Text())
 		if narrowing.Word == jit.On {
 			for _, resource := range narrowing.Parts {
@@ -52,8 +55,18 @@ func (c *condition) part(field string, r *Request) part {
 			}
 		}
 	}
+	if len(n.Parts) > 0 {
+		for _, name := range slices.Clone(p.names) {
+			p.names = append(p.names, c.cases(name)...)
+		}
+		slices.Sort(p.names)
+		p.names = slices.Compact(p.names)
+	}
 	return p
 }
+
+// open reports whether a text is a pattern with wildcards.
+func open(text string) bool { return strings.ContainsAny(text, "*?") }
 
 // spellings returns the request under every combination of names.
 func spellings(r *Request, principals, roles, scopes []string) iter.Seq[*Request] {
@@ -99,10 +112,36 @@ func patterns(parts ...part) (last string, unknown []*cel.AttributePatternType) 
 
 // mayHold reports whether the condition may hold for a value of the unknown fields.
 func (c *condition) mayHold(r *Request, unknown []*cel.AttributePatternType) bool {
+	out, err := c.evalOpen(r, unknown)
+	return err != nil || out != types.False
+}
+
+// evalOpen evaluates the condition for all values of the unknown fields.
+func (c *condition) evalOpen(r *Request, unknown []*cel.AttributePatternType) (ref.Val, error) {
 	vars, err := cel.PartialVars(map[string]any{grantVariable: r, requesterVariable: r}, unknown...)
 	if err != nil {
-		return true
+		return nil, err
 	}
 	out, _, err := c.program.Eval(vars)
-	return err != nil || out != types.False
+	return out, err
+}
+
+// holdsFor evaluates the condition of a permit for one part of the role, which the request names: however its case is
+// spelled, and for everything that its wildcards match.
+func (c *condition) holdsFor(of jit.Named, r *Request) (bool, error) {
+	spelt, role := *r, r.Binding.Role
+	switch {
+	case len(of.Parts) == 0 || !c.reads["role"]:
+		return c.eval(r)
+	case open(of.Name):
+		_, unknown := patterns(part{field: "role", pattern: role})
+		out, err := c.evalOpen(r, unknown)
+		return out == types.True, err
+	}
+	for _, spelt.Binding.Role = range c.cases(role) {
+		if held, err := c.eval(&spelt); !held || err != nil {
+			return held, err
+		}
+	}
+	return true, nil
 }

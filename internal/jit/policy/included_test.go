@@ -19,6 +19,10 @@ func TestForbidConditionJudgesIncludedAccess(t *testing.T) {
 		r.Given = jit.AsWritten(r.Binding)
 		r.Given.Principal = jit.Named{Name: "group:all", Covers: []string{"user:*"}}
 	}
+	project := func(r *Request) {
+		r.Given = jit.AsWritten(r.Binding)
+		r.Given.Scope.Below = []string{r.Binding.Scope}
+	}
 	member := func(r *Request) {
 		r.Given.Role = jit.Named{Name: "app", Covers: []string{"app_read", "app_write"}}
 	}
@@ -36,6 +40,7 @@ func TestForbidConditionJudgesIncludedAccess(t *testing.T) {
 	}{
 		"a scope that includes others": {cluster, `grant.scope == "namespaces/prod"`,
 			unjudged + `"namespaces/*"; use match`},
+		"a scope with others below":   {project, `grant.scope.endsWith("/secrets/key")`, unjudged},
 		"one that begins in some way": {cluster, `grant.scope.startsWith("namespaces/p")`, unjudged},
 		"one of several": {cluster, `grant.scope in ["namespaces/prod", "namespaces/dev"]`,
 			unjudged},
@@ -63,7 +68,7 @@ func TestForbidConditionJudgesIncludedAccess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			deny := jit.Policy{Name: "deny", Effect: jit.Forbid, Condition: tt.condition}
 			if tt.condition == "" {
-				deny.Match.Scopes = []string{"namespaces/prod"}
+				deny.Match = jit.Matches{{Scopes: []string{"namespaces/prod"}}}
 			}
 			v, err := Judge([]jit.Policy{everything("all", jit.Permit), deny}, request(tt.change))
 			if err != nil || v.Permitted() != (tt.rule == "") || tt.rule != "" &&

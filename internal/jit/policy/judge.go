@@ -37,8 +37,11 @@ func compile(policies []jit.Policy, known *set) *set {
 	return s
 }
 
-// compiles reports whether the rule was compiled from p as it is now.
-func (c *rule) compiles(p jit.Policy) bool { return reflect.DeepEqual(c.Policy, p) }
+// compiles reports whether the rule was compiled from p as it is now. The holder of a policy decides nothing.
+func (c *rule) compiles(p jit.Policy) bool {
+	p.Holder = c.Holder
+	return reflect.DeepEqual(c.Policy, p)
+}
 
 // last is the set that [Judge] used last. A plan judges a thousand grants by the same policies, and compiling them for
 // each would take most of its time.
@@ -136,8 +139,7 @@ func nearest(permits []*rule, r *Request) (best jit.Verdict) {
 		}
 		if distance < fewest {
 			fewest = distance
-			text := join(failed, "; ", func(f failure) string { return f.text })
-			best = jit.Verdict{Policy: c.Name, Rule: text, Attribute: failed[0].attribute}
+			best = jit.Verdict{Policy: c.Name, Rule: texts(failed), Attribute: failed[0].attribute}
 		}
 	}
 	return best
@@ -152,15 +154,14 @@ func (s *set) find(name string) (*rule, error) {
 		}
 		names[i] = c.Name
 	}
-	exist := "there is none"
+	problem, first := fmt.Sprintf("there is no policy %q; the ledger has no policy yet", name), ""
 	if len(names) > 0 {
-		exist = "there are " + quoted(names)
+		problem, first = fmt.Sprintf("there is no policy %q; there are %s", name, quoted(names)), "name one of them, "
 	}
 	return nil, &jit.Error{
 		Attribute: "policy",
-		Problem:   fmt.Sprintf("there is no policy %q; %s", name, exist),
-		Hint: "name one of them, leave policy out, or apply the policy first " +
-			"(in the same plan: policy = jit_policy.x.name)",
-		Err: jit.ErrUnknown,
+		Problem:   problem,
+		Hint:      first + "leave policy out, or apply the policy first (in the same plan: policy = jit_policy.x.name)",
+		Err:       jit.ErrUnknown,
 	}
 }

@@ -16,13 +16,13 @@ import (
 func TestJudge(t *testing.T) {
 	condition := func(c string) jit.Policy { return oncall(func(p *jit.Policy) { p.Condition = c }) }
 	forbid := func(c string, m jit.Match) jit.Policy {
-		return jit.Policy{Name: "deny", Effect: jit.Forbid, Match: m, Condition: c}
+		return jit.Policy{Name: "deny", Effect: jit.Forbid, Match: jit.Matches{m}, Condition: c}
 	}
 	strict := oncall(func(p *jit.Policy) { p.Name = "strict"; p.MaxTTL = time.Hour })
 	other := oncall(func(p *jit.Policy) {
 		p.Name = "a-other"
-		p.Match.Targets = []string{"dev"}
-		p.Match.Roles = []string{"viewer"}
+		p.Match[0].Targets = []string{"dev"}
+		p.Match[0].Roles = []string{"viewer"}
 	})
 	for name, tc := range map[string]struct {
 		policies  []jit.Policy
@@ -32,6 +32,34 @@ func TestJudge(t *testing.T) {
 		attribute string
 		rule      string // part of it
 	}{
+		"the second entry": {policies: []jit.Policy{oncall(func(p *jit.Policy) {
+			p.Match = jit.Matches{{Roles: []string{"viewer"}}, p.Match[0]}
+		})}, permitted: true, policy: "prod-oncall"},
+		"lists of two entries": {policies: []jit.Policy{oncall(func(p *jit.Policy) {
+			p.Match = jit.Matches{{Roles: p.Match[0].Roles, Targets: []string{"dev"}}, {Roles: []string{"viewer"},
+				Targets: p.Match[0].Targets, Owners: []string{"nobody"}}}
+		})}, policy: "prod-oncall", attribute: "target", rule: "match[0].targets of policy \"prod-oncall\""},
+		"every entry as near": {policies: []jit.Policy{oncall(func(p *jit.Policy) {
+			p.Match = jit.Matches{{Roles: []string{"viewer"}}, {Roles: []string{"editor"}}, {Targets: []string{"dev"},
+				Roles: []string{"owner"}}}
+		})}, policy: "prod-oncall", attribute: "role", rule: "match[0].roles of policy \"prod-oncall\" are \"viewer\"; the " +
+			"grant's role is \"roles/cloudsql.client\"; or match[1].roles of policy \"prod-oncall\" are \"editor\"; the grant's " +
+			"role is \"roles/cloudsql.client\""},
+		"very many entries as near": {policies: []jit.Policy{oncall(func(p *jit.Policy) {
+			p.Match = slices.Repeat(jit.Matches{{Roles: []string{"viewer"}}}, 50)
+		})}, policy: "prod-oncall", attribute: "role", rule: "; or one of 47 other entries"},
+		"entries as near do not count twice": {policies: []jit.Policy{oncall(func(p *jit.Policy) {
+			p.Match = slices.Repeat(jit.Matches{{Roles: []string{"viewer"}}}, 3)
+		}), everything("z", jit.Permit)}, permitted: true, policy: "z"},
+		"forbid by the second entry": {policies: []jit.Policy{oncall(), {Name: "deny", Effect: jit.Forbid,
+			Match: jit.Matches{{Roles: []string{"viewer"}}, {Targets: []string{"prod*"}}}}}, policy: "deny"},
+		"forbid by lists of two entries": {policies: []jit.Policy{oncall(), {Name: "deny", Effect: jit.Forbid,
+			Match: jit.Matches{{Roles: []string{"viewer"}, Targets: []string{"*"}}, {Targets: []string{"dev"},
+				Roles: []string{"*"}}}}}, permitted: true, policy: "prod-oncall"},
+		"a condition in days": {policies: []jit.Policy{condition("grant.ttl <= duration('1d12h')")}, permitted: true,
+			policy: "prod-oncall"},
+		"too short in days": {policies: []jit.Policy{condition("grant.ttl >= duration('7d')")}, policy: "prod-oncall",
+			attribute: "ttl", rule: "is false"},
 		"no policy":    {permitted: true, rule: "no policy"},
 		"kept in full": {policies: []jit.Policy{oncall()}, permitted: true, policy: "prod-oncall", rule: "permits"},
 		"exactly max_ttl": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Length = 4 * time.Hour },
@@ -54,7 +82,7 @@ func TestJudge(t *testing.T) {
 			policy: "prod-oncall", attribute: "role", rule: `"roles/owner"`},
 		"second glob of a list": {policies: []jit.Policy{oncall()},
 			change: func(r *Request) { r.Binding.Role = "ClusterRole/view" }, permitted: true, policy: "prod-oncall"},
-		"scope": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Match.Scopes = []string{"projects/dev-*"} })},
+		"scope": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Match[0].Scopes = []string{"projects/dev-*"} })},
 			policy: "prod-oncall", attribute: "scope", rule: `"projects/payments-prod"`},
 		"reason": {policies: []jit.Policy{oncall()}, change: func(r *Request) { r.Reason = "because" },
 			policy: "prod-oncall", attribute: "reason", rule: `the reason "because" does not match it`},
@@ -72,9 +100,19 @@ func TestJudge(t *testing.T) {
 			policy: "prod-oncall", attribute: "ttl", rule: `asks for 6h; reason_pattern of`},
 
 		"condition false": {policies: []jit.Policy{condition(`grant.ttl < duration("1h")`)},
-			policy: "prod-oncall", attribute: "ttl", rule: "is false"},
+			policy: "prod-oncall", attribute: "ttl", rule: "is false; grant.ttl is 2h"},
 		"condition over several": {policies: []jit.Policy{condition(`grant.ttl < duration("1h") && grant.role == "x"`)},
-			policy: "prod-oncall", attribute: "", rule: "is false"},
+			policy: "prod-oncall", attribute: "",
+			rule: `is false; grant.role is "roles/cloudsql.client"; grant.ttl is 2h`},
+		"condition over a person": {policies: []jit.Policy{condition(`"group:leads" in requester.groups`)},
+			change: func(r *Request) { r.Requester = &jit.Person{Name: "alice", Groups: []string{"group:a", "group:b"}} },
+			policy: "prod-oncall", attribute: "requester",
+			rule: `is false; requester.name is "alice"; requester.groups are "group:a", "group:b"`},
+		"condition over nobody": {policies: []jit.Policy{condition(`has(requester.name) && has(grant.starts_at)`)},
+			policy: "prod-oncall", attribute: "", rule: `is false; requester is not set; grant.starts_at is not set`},
+		"condition over an unknown person": {policies: []jit.Policy{condition(`requester.name != "eve"`)},
+			change: func(r *Request) { r.Asks = "alice" }, policy: "prod-oncall", attribute: "requester",
+			rule: `(no person "alice" is known)`},
 		"condition without a start": {policies: []jit.Policy{condition(`grant.starts_at > timestamp("2026-01-01T00:00:00Z")`)},
 			policy: "prod-oncall", attribute: "starts_at", rule: "ask has(grant.starts_at) first"},
 		"has start": {policies: []jit.Policy{condition(`!has(grant.starts_at)`)}, permitted: true,
@@ -82,10 +120,12 @@ func TestJudge(t *testing.T) {
 		"with a start": {policies: []jit.Policy{condition(`has(grant.starts_at) && grant.starts_at.getHours() == 18`)},
 			change:    func(r *Request) { r.StartsAt = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) },
 			permitted: true, policy: "prod-oncall"},
+		"unlimited tail accepted": {policies: []jit.Policy{oncall(func(p *jit.Policy) { *p.MaxSessionTail = jit.Unlimited })},
+			change: func(r *Request) { r.Traits.SessionTail = jit.Unlimited }, policy: "prod-oncall", permitted: true},
 		"unlimited tail in a condition": {policies: []jit.Policy{{Name: "tail", Effect: jit.Permit,
 			Condition: `grant.session_tail <= duration("100000h")`}},
 			change: func(r *Request) { r.Traits.SessionTail = jit.Unlimited },
-			policy: "tail", attribute: "target", rule: "is false"},
+			policy: "tail", attribute: "target", rule: "is false; grant.session_tail is unlimited"},
 		"every field": {policies: []jit.Policy{condition(`grant.owner == "payments" && grant.platform == "gcp" && grant.target == "prod" &&
 			grant.principal == "user:alice@example.com" && grant.role == "roles/cloudsql.client" && grant.scope == "projects/payments-prod" &&
 			grant.reason.startsWith("INC-4211") && grant.ttl == duration("2h") && grant.enforcement == "native" && grant.session_tail == duration("1h")`)},
@@ -122,12 +162,12 @@ func TestJudge(t *testing.T) {
 		"unknown effect": {policies: []jit.Policy{oncall(), everything("new", "escalate")}, policy: "new",
 			rule: `the effect "escalate"`},
 		"unknown effect, not matching": {policies: []jit.Policy{oncall(),
-			{Name: "new", Effect: "escalate", Match: jit.Match{Targets: []string{"dev"}}}},
+			{Name: "new", Effect: "escalate", Match: jit.Matches{{Targets: []string{"dev"}}}}},
 			permitted: true, policy: "prod-oncall"},
 		"unknown effect, condition false": {policies: []jit.Policy{oncall(),
 			{Name: "new", Effect: "escalate", Condition: "false"}}, policy: "new", rule: "escalate"},
 
-		"permit that cannot be read": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Match.Targets = []string{"["} })},
+		"permit that cannot be read": {policies: []jit.Policy{oncall(func(p *jit.Policy) { p.Match[0].Targets = []string{"["} })},
 			policy: "prod-oncall", attribute: "policy", rule: "cannot be read"},
 		"permit with an unreadable condition": {policies: []jit.Policy{condition("grant.moon == 1")},
 			policy: "prod-oncall", attribute: "policy", rule: "undefined field 'moon'"},
@@ -176,7 +216,7 @@ func TestJudgeUnknownPolicy(t *testing.T) {
 		policies []jit.Policy
 		problem  string
 	}{
-		{nil, "there is none"},
+		{nil, "has no policy yet"},
 		{[]jit.Policy{everything("b", jit.Permit), everything("a", jit.Forbid)}, `there are "a", "b"`},
 	} {
 		v, err := Judge(tc.policies, request(func(r *Request) { r.Named = "c" }))
@@ -194,11 +234,11 @@ func TestJudgeSeesEveryChange(t *testing.T) {
 	for name, change := range map[string]func(*jit.Policy){
 		"name":               func(p *jit.Policy) { p.Name = "renamed" },
 		"effect":             func(p *jit.Policy) { p.Effect = jit.Forbid },
-		"targets":            func(p *jit.Policy) { p.Match.Targets[0] = "dev" },
-		"platforms":          func(p *jit.Policy) { p.Match.Platforms = []string{"ssh"} },
-		"principals":         func(p *jit.Policy) { p.Match.Principals[0] = "user:bob@*" },
-		"roles":              func(p *jit.Policy) { p.Match.Roles = p.Match.Roles[1:] },
-		"scopes":             func(p *jit.Policy) { p.Match.Scopes[0] = "projects/dev" },
+		"targets":            func(p *jit.Policy) { p.Match[0].Targets[0] = "dev" },
+		"platforms":          func(p *jit.Policy) { p.Match[0].Platforms = []string{"ssh"} },
+		"principals":         func(p *jit.Policy) { p.Match[0].Principals[0] = "user:bob@*" },
+		"roles":              func(p *jit.Policy) { p.Match[0].Roles = p.Match[0].Roles[1:] },
+		"scopes":             func(p *jit.Policy) { p.Match[0].Scopes[0] = "projects/dev" },
 		"max_ttl":            func(p *jit.Policy) { p.MaxTTL = time.Hour },
 		"reason_pattern":     func(p *jit.Policy) { p.ReasonPattern = "CHG" },
 		"condition":          func(p *jit.Policy) { p.Condition = "false" },
@@ -275,9 +315,39 @@ func TestForbidNamesWhatItIsAbout(t *testing.T) {
 		{jit.Match{Principals: []string{"*"}}, "principal"},
 		{jit.Match{Principals: []string{"*"}, Scopes: []string{"*"}}, ""},
 	} {
-		v, err := Judge([]jit.Policy{{Name: "deny", Effect: jit.Forbid, Match: tc.match}}, request())
+		v, err := Judge([]jit.Policy{{Name: "deny", Effect: jit.Forbid, Match: jit.Matches{tc.match}}}, request())
 		if err != nil || v.Permitted() || v.Attribute != tc.want {
 			t.Errorf("Judge by %+v = %+v, %v; want attribute %q", tc.match, v, err, tc.want)
+		}
+	}
+}
+
+// A file of a public key has a comment after the key, and the principal of a grant has none.
+func TestKeysAreComparedWithoutComments(t *testing.T) {
+	const alice = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPJgH1zRz9Nz5vRUOtRnL8+6ujQPyYrwK3uXk5Y0v8m"
+	const other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH1zRz9Nz5vRUOtRnL8+6ujQPyYrwK3uXk5Y0v8mGPJg"
+	for glob, matches := range map[string]bool{
+		alice: true, alice + " alice@laptop": true, alice + " Alice Smith [work] *": true, "ssh-ed25519  " + alice[12:] + " a": true,
+		other + " alice@laptop": false, "ssh-rsa " + alice[12:] + " alice": false, alice[:40] + " alice": false,
+		"ssh-ed25519 AAAA* alice": false, "ssh-ed25519 AAAA*": true,
+	} {
+		in := jit.Matches{{Principals: []string{glob}}}
+		asks := request(func(r *Request) { r.Binding.Principal = alice })
+		if Check(jit.Policy{Name: "keys", Effect: jit.Permit, Match: jit.Matches{{Principals: []string{glob + "\n" + other}}}}) == nil {
+			t.Errorf("a file of two keys is accepted: %q", glob)
+		}
+		for _, effect := range []jit.Effect{jit.Permit, jit.Forbid} {
+			p := jit.Policy{Name: "keys", Effect: effect, Match: in}
+			if err := Check(p); err != nil {
+				t.Errorf("%s %q: %v", effect, glob, err)
+			}
+			v, err := Judge([]jit.Policy{p, everything("z", jit.Permit)}, asks)
+			if effect == jit.Permit {
+				v, err = Judge([]jit.Policy{p}, asks)
+			}
+			if want := matches == (effect == jit.Permit); err != nil || v.Permitted() != want {
+				t.Errorf("%s %q: %+v, %v; want permitted %t", effect, glob, v, err, want)
+			}
 		}
 	}
 }

@@ -1,9 +1,12 @@
 package policy
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -120,6 +123,8 @@ func permits(g jit.Glob, n jit.Named, anyCase bool) bool {
 		match = g.MatchAnyCase
 	}
 	switch {
+	case len(n.Parts) > 0:
+		return g.IncludesAnyCase(n.Name)
 	case g.Literal():
 		return slices.ContainsFunc(n.All(), match)
 	case n.Guard != "":
@@ -130,23 +135,112 @@ func permits(g jit.Glob, n jit.Named, anyCase bool) bool {
 	return match(n.Name)
 }
 
+// entry is one entry of a match, compiled.
+type entry struct {
+	written jit.Match
+	globs   [][]glob // as lists
+}
+
+// compileEntry compiles an entry; its errors name the attribute, which begins with at.
+func compileEntry(at string, m jit.Match) (e entry, err error) {
+	e = entry{m, make([][]glob, len(lists))}
+	for i, l := range lists {
+		patterns := *l.globs(&m)
+		if l.name == roleList {
+			patterns = eachAction(patterns)
+		}
+		for _, pattern := range patterns {
+			if l.name == "principals" {
+				pattern = withoutComment(pattern)
+			}
+			g, err := compileGlob(at+l.name, pattern)
+			if err != nil {
+				return e, err
+			}
+			e.globs[i] = append(e.globs[i], g)
+		}
+	}
+	return e, nil
+}
+
+// chunk is the text between two commas of a glob that are neither in a set nor escaped.
+var chunk = regexp.MustCompile(`(?s)(?:\\.|\[[^\]]*\]|[^,])+`)
+
+// eachAction adds an entry for each action of an entry that lists several: each action is judged by itself.
+func eachAction(entries []string) []string {
+	all := slices.Clone(entries)
+	for _, e := range entries {
+		head, tail := e, ""
+		for _, word := range []string{jit.On, jit.If} {
+			if i := strings.Index(head, word); i >= 0 {
+				head, tail = head[:i], head[i:]+tail
+			}
+		}
+		if n := len(jit.Actions); len(head) > n && strings.EqualFold(head[:n], jit.Actions) {
+			for _, action := range chunk.FindAllString(head[n:], -1) {
+				all = append(all, jit.Actions+action+tail)
+			}
+		}
+	}
+	return all
+}
+
+// lengthBytes is how many bytes tell the length of a text in an SSH public key.
+const lengthBytes = 4
+
+// withoutComment returns an SSH public key without the comment that a .pub file has after it, as the principal of a grant
+// has none. It returns any other pattern as it is. RFC 4253, 6.6: a key begins with the length of its type and the type.
+func withoutComment(pattern string) string {
+	words := strings.Fields(pattern)
+	if len(words) < 3 || jit.CheckText("", pattern) != nil { // such as a file of several keys
+		return pattern
+	}
+	key, err := base64.StdEncoding.DecodeString(words[1])
+	if err != nil || len(key) < lengthBytes || !bytes.HasPrefix(key[lengthBytes:], []byte(words[0])) {
+		return pattern
+	}
+	return words[0] + " " + words[1]
+}
+
+// entryAt is how messages and attributes begin that are about a list of an entry.
+func entryAt(i int) string { return fmt.Sprintf("match[%d].", i) }
+
 // permitsAll reports whether a list of a permit matches everything that the request gives: each part of it.
-func (c *rule) permitsAll(i int, r *Request) bool {
-	n, globs, narrowing := lists[i].named(r), c.globs[i], lists[i].narrowing(r)
+func (e *entry) permitsAll(i int, r *Request) bool {
+	n, globs, narrowing := lists[i].named(r), e.globs[i], lists[i].narrowing(r)
 	if slices.ContainsFunc(n.Within, func(wider string) bool { return matchesAny(globs, wider) }) {
 		n.Guard = "" // whoever may have the wider access needs no guard
 	}
 	if len(globs) == 0 {
 		return n.Guard == ""
 	}
+	return !slices.ContainsFunc(each(n), func(part jit.Named) bool {
+		return !permitsNarrowed(globs, part, narrowing, r.Given.AnyCase)
+	})
+}
+
+// each returns the parts of what is judged part by part, else the whole.
+func each(n jit.Named) []jit.Named {
+	if len(n.Parts) == 0 {
+		return []jit.Named{n}
+	}
+	all := make([]jit.Named, len(n.Parts))
+	for i, part := range n.Parts {
+		all[i] = jit.Named{Name: part, Parts: []string{part}, Guard: n.Guard}
+	}
+	return all
+}
+
+// permitsNarrowed reports whether the globs permit the role with each part of its narrowing.
+func permitsNarrowed(globs []glob, n jit.Named, narrowing jit.Narrowing, anyCase bool) bool {
 	if len(narrowing.Parts) == 0 {
 		return slices.ContainsFunc(globs, func(g glob) bool {
 			_, narrows := g.halves[narrowing.Word]
-			return !narrows && permits(g.Glob, n, r.Given.AnyCase)
+			return !narrows && permits(g.Glob, n, anyCase)
 		})
 	}
 	return !slices.ContainsFunc(narrowing.Parts, func(part string) bool {
-		return !permitsPart(globs, n, narrowing.Word, part, r.Given.AnyCase)
+		return !permitsPart(globs, n, narrowing.Word, part, anyCase)
 	})
 }
 
@@ -188,21 +282,26 @@ func forbids(g jit.Glob, n jit.Named, anyCase bool) (by string, ok bool) {
 			return name, true
 		}
 	}
-	for _, pattern := range n.Covers {
+	for _, pattern := range n.Gives() {
 		if g.Meets(pattern, n.Solid) {
 			return pattern, true
+		}
+	}
+	for _, parent := range n.Below {
+		if g.MeetsBelow(parent) {
+			return parent + "/*", true
 		}
 	}
 	return "", false
 }
 
 // forbidsAny reports whether a list of a forbid matches any part of what the request gives; by is that part.
-func (c *rule) forbidsAny(i int, r *Request) (by string, applies answer) {
+func (e *entry) forbidsAny(i int, r *Request) (by string, applies answer) {
 	n := lists[i].named(r)
-	if len(c.globs[i]) == 0 {
+	if len(e.globs[i]) == 0 {
 		return "", yes
 	}
-	for _, g := range c.globs[i] {
+	for _, g := range e.globs[i] {
 		by, ok := forbids(g.Glob, n, r.Given.AnyCase)
 		if !ok {
 			by, ok = forbidsNarrowed(g, n, lists[i].narrowing(r), r.Given.AnyCase)
@@ -246,6 +345,11 @@ func narrowed(role jit.Named, narrowing jit.Narrowing) (names jit.Named) {
 			names.IDs = append(names.IDs, name+narrowing.Word+part)
 		}
 	}
+	for _, pattern := range role.Gives() {
+		for _, part := range narrowing.Parts {
+			names.Covers = append(names.Covers, pattern+narrowing.Word+part)
+		}
+	}
 	return names
 }
 
@@ -254,14 +358,18 @@ func (h halves) meets(resource string) bool {
 	return slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Meets(resource, "") })
 }
 
-// mismatch says which list of a permit the request does not match.
-func (c *rule) mismatch(i int, r *Request) failure {
+// mismatch says which list of a permit's entry the request does not match. at comes before the name of the list.
+func (c *rule) mismatch(e *entry, at string, i int, r *Request) failure {
 	l := lists[i]
 	n, value := l.named(r), l.written(r)
-	globs := cmp.Or(quoted(*l.globs(&c.Match)), "not given")
-	text := fmt.Sprintf("%s of policy %q are %s; the grant's %s is %q", l.name, c.Name, globs, l.noun, value)
+	globs := cmp.Or(quoted(*l.globs(&e.written)), "not given")
+	text := fmt.Sprintf("%s%s of policy %q are %s; the grant's %s is %q", at, l.name, c.Name, globs, l.noun, value)
 	if n.Name != "" && n.Name != value && l.name != roleList {
 		text += fmt.Sprintf(", which is %q", n.Name)
+	}
+	refused := func(part jit.Named) bool { return !permitsNarrowed(e.globs[i], part, l.narrowing(r), r.Given.AnyCase) }
+	if part := slices.IndexFunc(each(n), refused); part >= 0 && len(n.Parts) > 1 {
+		text += fmt.Sprintf("; each action is judged by itself, and they do not permit %q", n.Parts[part])
 	}
 	if n.Guard != "" {
 		text += fmt.Sprintf("; %s, so a policy must name it without wildcards", n.Guard)

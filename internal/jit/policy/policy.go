@@ -21,7 +21,9 @@ type Request struct {
 	Traits jit.Traits
 	// Given is what the binding gives, under all of its names; if it is zero, the binding gives what it says.
 	Given jit.Given
-	// Requester is the person who asks; nil if nobody says who, or nobody is known by that name.
+	// Asks is the name of the requester as the grant says it; it may be empty.
+	Asks string
+	// Requester is the person of that name; nil if there is none.
 	Requester *jit.Person
 	// BreakGlass asks to begin without approval.
 	BreakGlass bool

@@ -32,10 +32,10 @@ func oncall(change ...func(*jit.Policy)) jit.Policy {
 	tail := 12 * time.Hour
 	p := jit.Policy{
 		Name: "prod-oncall", Effect: jit.Permit,
-		Match: jit.Match{
+		Match: jit.Matches{{
 			Targets: []string{"prod*"}, Platforms: []string{"gcp", "aws_*"}, Principals: []string{"user:*@example.com"},
 			Roles: []string{"roles/cloudsql.*", "ClusterRole/view"}, Scopes: []string{"*"},
-		},
+		}},
 		MaxTTL: 4 * time.Hour, ReasonPattern: "^(INC|CHG)-[0-9]+: ", NativeOnly: true, MaxSessionTail: &tail,
 		Condition: `grant.owner == "payments"`,
 	}

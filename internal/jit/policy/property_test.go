@@ -37,7 +37,7 @@ var (
 		}
 		return r
 	})
-	drawMatch = rapid.Custom(func(t *rapid.T) jit.Match {
+	drawMatches = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) jit.Match {
 		globs := func(name string, from ...string) []string {
 			return rapid.SliceOfN(rapid.SampledFrom(from), 0, 2).Draw(t, name)
 		}
@@ -48,7 +48,7 @@ var (
 			Roles:      globs("roles", "*", "view"),
 			Scopes:     globs("scopes", "*", "s/?", "["),
 		}
-	})
+	}), 0, 3)
 	drawCondition = rapid.SampledFrom([]string{"", "", "true", "false", `grant.ttl < duration("3h")`,
 		`grant.starts_at.getHours() == 18`, `grant.nothing == 1`})
 )
@@ -58,7 +58,7 @@ func drawPolicy(name string, effects ...jit.Effect) *rapid.Generator[jit.Policy]
 		p := jit.Policy{
 			Name:      name,
 			Effect:    rapid.SampledFrom(effects).Draw(t, "effect"),
-			Match:     drawMatch.Draw(t, "match"),
+			Match:     drawMatches.Draw(t, "match"),
 			Condition: drawCondition.Draw(t, "condition"),
 		}
 		if p.Effect == jit.Permit {
@@ -103,6 +103,37 @@ func TestPropertyForbidWins(t *testing.T) {
 		}
 		if v := mustJudge(t, policies, r); v.Permitted() {
 			t.Fatalf("%+v, although a policy forbids everything", v)
+		}
+	})
+}
+
+// A policy with several entries permits and forbids what as many policies with one entry each would.
+func TestPropertyEntriesAreAlternatives(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		policies := append(drawPolicies(t, 1, anyEffect...), everything("z", jit.Permit))
+		r := drawRequest.Draw(t, "request")
+		p := &policies[0]
+		if compileRule(*p).broken != nil { // which breaks the policy as a whole
+			p.Condition, p.Match = "", jit.Matches{{Roles: []string{"view"}}, {Targets: []string{"d*"}}}
+		}
+		apart := slices.Clone(policies[1:])
+		for i, entry := range p.Match.Entries() {
+			alone := *p
+			alone.Name, alone.Match = fmt.Sprintf("p0-%d", i), jit.Matches{entry}
+			apart = append(apart, alone)
+		}
+		together, one := mustJudge(t, policies, r), mustJudge(t, apart, r)
+		if together.Outcome != one.Outcome {
+			t.Fatalf("together %+v, apart %+v", together, one)
+		}
+		permits := []jit.Policy{*p, everything("f", jit.Permit)}
+		permits[1].Match = jit.Matches{{Targets: []string{"nowhere"}}}
+		got := mustJudge(t, permits, r).Permitted()
+		want := p.Effect == jit.Permit && slices.ContainsFunc(apart[len(policies)-1:], func(alone jit.Policy) bool {
+			return mustJudge(t, []jit.Policy{alone, permits[1]}, r).Permitted()
+		})
+		if got != want {
+			t.Fatalf("permitted: %v, by one of the entries: %v", got, want)
 		}
 	})
 }

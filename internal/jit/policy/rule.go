@@ -13,7 +13,7 @@ import (
 // rule is one policy, compiled. It is safe for concurrent use.
 type rule struct {
 	jit.Policy
-	globs     [][]glob // as lists
+	entries   []entry // of its match; at least one
 	reason    *regexp.Regexp
 	condition *condition
 	// unless are the exceptions of the approval list, by entry; nil where there is none.
@@ -27,16 +27,14 @@ type rule struct {
 
 // compileRule compiles p and keeps a copy of it.
 func compileRule(p jit.Policy) *rule {
-	c := &rule{Policy: clone(p), globs: make([][]glob, len(lists))}
-	for i, l := range lists {
-		for _, pattern := range *l.globs(&p.Match) {
-			g, err := compileGlob("match."+l.name, pattern)
-			if err != nil {
-				c.broken = err
-				return c
-			}
-			c.globs[i] = append(c.globs[i], g)
+	c := &rule{Policy: clone(p)}
+	for i, m := range c.Match.Entries() {
+		e, err := compileEntry(entryAt(i), m)
+		if err != nil {
+			c.broken = err
+			return c
 		}
+		c.entries = append(c.entries, e)
 	}
 	if p.ReasonPattern != "" {
 		if c.reason, c.broken = compileReason(p.ReasonPattern); c.broken != nil {
@@ -55,14 +53,53 @@ func compileRule(p jit.Policy) *rule {
 // failure is one part of a policy that a grant does not keep. attribute is the attribute of the grant to blame.
 type failure struct{ attribute, text string }
 
-// mismatches returns a failure for each list that does not match.
+// maxNearest bounds the entries that a refusal describes.
+const maxNearest = 3
+
+// mismatches returns nothing if an entry matches. Otherwise it returns a failure for each list that does not match of
+// the entry that lacks the fewest. The last failure also describes the other entries that lack as few.
 func (c *rule) mismatches(r *Request) (failed []failure) {
 	if c.broken != nil {
 		return []failure{{"policy", fmt.Sprintf("policy %q cannot be read (%v)", c.Name, c.broken)}}
 	}
+	var near [][]failure
+	for i := range c.entries {
+		lacks := c.mismatchesOf(i, r)
+		if len(lacks) == 0 {
+			return nil
+		}
+		if len(near) > 0 && len(lacks) < len(near[0]) {
+			near = nil
+		}
+		if len(near) == 0 || len(lacks) == len(near[0]) {
+			near = append(near, lacks)
+		}
+	}
+	failed = near[0]
+	more := &failed[len(failed)-1].text
+	for _, other := range near[1:min(len(near), maxNearest)] {
+		*more += "; or " + texts(other)
+	}
+	if len(near) > maxNearest {
+		*more += fmt.Sprintf("; or one of %d other entries", len(near)-maxNearest)
+	}
+	return failed
+}
+
+// texts joins the texts of failures.
+func texts(failed []failure) string {
+	return join(failed, "; ", func(f failure) string { return f.text })
+}
+
+// mismatchesOf returns a failure for each list of an entry that does not match.
+func (c *rule) mismatchesOf(entry int, r *Request) (failed []failure) {
+	e, at := &c.entries[entry], ""
+	if len(c.entries) > 1 {
+		at = entryAt(entry)
+	}
 	for i, l := range lists {
-		if !c.permitsAll(i, r) && !(r.early && l.named(r).Unresolved) {
-			failed = append(failed, c.mismatch(i, r))
+		if !e.permitsAll(i, r) && !(r.early && l.named(r).Unresolved) {
+			failed = append(failed, c.mismatch(e, at, i, r))
 		}
 	}
 	return failed
@@ -112,7 +149,7 @@ var limits = []struct {
 		return jit.FormatTail(*p.MaxSessionTail)
 	}, func(c *rule, r *Request) string {
 		limit, tail := *c.MaxSessionTail, r.Traits.SessionTail
-		if r.early || tail >= 0 && tail <= limit {
+		if r.early || limit == jit.Unlimited || tail >= 0 && tail <= limit {
 			return ""
 		}
 		return fmt.Sprintf("is %s; on target %q the session tail is %s",
@@ -166,11 +203,22 @@ func (c *rule) forbids(r *Request) (failure, answer) {
 	return failure{c.subject(), text}, applies
 }
 
-// matches reports whether every list matches something that the grant gives, and says so for a message.
+// matches reports whether an entry matches something that the grant gives, and says so for a message. The most certain
+// entry answers.
 func (c *rule) matches(r *Request) (text string, applies answer) {
+	for i := range c.entries {
+		if because, matches := c.matchesEntry(&c.entries[i], r); matches > applies {
+			text, applies = because, matches
+		}
+	}
+	return text, applies
+}
+
+// matchesEntry reports whether every list of an entry matches something that the grant gives.
+func (c *rule) matchesEntry(e *entry, r *Request) (text string, applies answer) {
 	text, applies = fmt.Sprintf("policy %q forbids it", c.Name), yes
 	for i, l := range lists {
-		by, matches := c.forbidsAny(i, r)
+		by, matches := e.forbidsAny(i, r)
 		if matches == no {
 			return "", no
 		}
@@ -213,9 +261,11 @@ func (c *rule) subject() string {
 		return c.condition.attribute
 	}
 	about := map[string]bool{}
-	for i, l := range lists {
-		if len(c.globs[i]) > 0 {
-			about[l.attribute()] = true
+	for _, e := range c.entries {
+		for i, l := range lists {
+			if len(e.globs[i]) > 0 {
+				about[l.attribute()] = true
+			}
 		}
 	}
 	return only(about)
@@ -243,9 +293,12 @@ func join[T any](all []T, separator string, text func(T) string) string {
 
 // clone copies p with all that it points to.
 func clone(p jit.Policy) jit.Policy {
-	for _, l := range lists {
-		list := l.globs(&p.Match)
-		*list = slices.Clone(*list)
+	p.Match = slices.Clone(p.Match)
+	for i := range p.Match {
+		for _, l := range lists {
+			list := l.globs(&p.Match[i])
+			*list = slices.Clone(*list)
+		}
 	}
 	if p.MaxSessionTail != nil {
 		p.MaxSessionTail = new(*p.MaxSessionTail)

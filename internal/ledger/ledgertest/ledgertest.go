@@ -197,7 +197,7 @@ func testPolicies(t *testing.T, l jit.Ledger) {
 	none := time.Duration(0)
 	a := jit.Policy{
 		Name: "a", Description: "d", Effect: jit.Forbid, MaxTTL: 4 * time.Hour, ReasonPattern: "^(INC|CHG)-[0-9]+: ",
-		Match:      jit.Match{Targets: []string{"prod*"}, Principals: []string{"user:*@example.com"}},
+		Match:      jit.Matches{{Targets: []string{"prod*"}, Principals: []string{"user:*@example.com"}}},
 		NativeOnly: true, MaxSessionTail: &none, Condition: `grant.scope != "<x>"`,
 	}
 	b, big := jit.Policy{Name: "b", Effect: jit.Permit}, jit.Policy{Name: "B", Effect: jit.Permit}

@@ -9,7 +9,7 @@
     if (m) return m + " min " + (s % 60) + " s";
     return s + " s";
   }
-  function busy() { var a = document.activeElement; return document.hidden || a && a.tagName === "INPUT"; }
+  function busy() { var a = document.activeElement; return document.hidden || a && /INPUT|SELECT/.test(a.tagName); }
   setInterval(function () {
     var now = page + Date.now() - began, over = false;
     left.forEach(function (e) {
