@@ -113,6 +113,9 @@ func (w *World) Read(name string) string {
 // Path returns the absolute path of a file of the workspace.
 func (w *World) Path(name string) string { return filepath.Join(w.Dir, name) }
 
+// Env returns the environment of the command line, for programs that run it themselves.
+func (w *World) Env() []string { return slices.Clone(w.env) }
+
 // Result is the outcome of one run of the command line.
 type Result struct {
 	ExitCode       int

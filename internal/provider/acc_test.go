@@ -72,7 +72,7 @@ func grant(name string, lines ...string) string {
 
 // policy returns the block jit_policy.<name>, which matches everything.
 func policy(name string, lines ...string) string {
-	return fmt.Sprintf("resource \"jit_policy\" %q {\n  name = %q\n  match = {}\n  %s\n}\n", name, name,
+	return fmt.Sprintf("resource \"jit_policy\" %q {\n  name = %q\n  match = [{}]\n  %s\n}\n", name, name,
 		strings.Join(lines, "\n  "))
 }
 

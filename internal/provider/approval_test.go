@@ -316,7 +316,7 @@ func TestApprovalInTheFirstChange(t *testing.T) {
 		unchanged(t, w, "approved")
 
 		// A waiting grant does not delay others.
-		open := strings.Replace(policy("open"), "match = {}", `match = { roles = ["command:*"] }`, 1)
+		open := strings.Replace(policy("open"), "match = [{}]", `match = [{ roles = ["command:*"] }]`, 1)
 		configure(w, office(t), approved(`description = "first"`), open, grant("a", named))
 		w.Apply()
 		configure(w, office(t), approved(`description = "first"`), open, grant("a", named),

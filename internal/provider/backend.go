@@ -25,6 +25,11 @@ type backend struct {
 	allUnknown bool
 	handovers  handovers
 	ledger     atomic.Pointer[string]
+	// warnedBehind and warnedOther: this run has warned so.
+	warnedBehind, warnedOther atomic.Bool
+	// untold: a change was planned before a state was met that remembers more than the ledger. refusedAhead: that has been
+	// refused.
+	untold, refusedAhead atomic.Bool
 }
 
 // configured reports whether the provider can work.

@@ -49,7 +49,7 @@ func TestBreakGlass(t *testing.T) {
 		}
 		second := breaks("b", "renewal = 2")
 		configure(w, append(base, breaks("a"), second)...)
-		says(t, w.Plan(), "lice broke the glass before", "jit approve --sign-off")
+		says(t, w.Plan(), `equester "alice" broke the glass before`, "jit approve --sign-off")
 
 		b := w.Runtime().Broker
 		g, _, err := b.Ledger.Lookup(t.Context(), jit.ID(fact(t, w, "jit_grant.a", "id")))

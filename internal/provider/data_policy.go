@@ -30,14 +30,16 @@ func (d *policyData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			"name":        schema.StringAttribute{Required: true, MarkdownDescription: "The name of the policy."},
 			"description": text("What the policy is for."),
 			"effect":      text("`permit` or `forbid`."),
-			"match": schema.SingleNestedAttribute{Computed: true, Attributes: lists,
-				MarkdownDescription: "The grants that the policy covers."},
+			"match": schema.ListNestedAttribute{
+				Computed: true, NestedObject: schema.NestedAttributeObject{Attributes: lists},
+				MarkdownDescription: "The grants that the policy covers: those that one of the entries matches.",
+			},
 			"max_ttl": text("The longest time that a grant may last; null if the policy sets no limit."),
 			"reason_pattern": text("The regular expression that the reason must match; null if any reason is " +
 				"permitted."),
 			"enforcement": text("`any` or `native`; null if the policy leaves it out, which means `any`."),
-			"max_session_tail": text("The longest time that a session may outlive the grant; null if the policy sets " +
-				"no limit."),
+			"max_session_tail": text("The longest time that a session may outlive the grant, or `unlimited`; null if the " +
+				"policy leaves it out."),
 			"condition":   text("The CEL expression that must be true; null if there is none."),
 			"approval":    approvalData(),
 			"break_glass": breakGlassData(),

@@ -86,7 +86,8 @@ func sentence(s string) string {
 	}
 	s = jit.Visible(s)
 	first, size := utf8.DecodeRuneInString(s)
-	if word, _, _ := strings.Cut(s, " "); !strings.ContainsAny(word, `_:=`) {
+	word, _, _ := strings.Cut(s, " ")
+	if word = strings.TrimRight(word, ".,;"); !strings.ContainsAny(word, `_:=/@[.`) {
 		s = string(unicode.ToUpper(first)) + s[size:]
 	}
 	if !strings.HasSuffix(s, ".") {

@@ -27,3 +27,15 @@ func TestDiagnosticsHideNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestSentenceKeepsNames: a sentence that begins with a name, an address or a path keeps its first letter.
+func TestSentenceKeepsNames(t *testing.T) {
+	for text, want := range map[string]string{
+		"roles/viewer for user:a": "roles/viewer for user:a.", "match[0].roles of": "match[0].roles of.",
+		"a@example.com asks": "a@example.com asks.", "the grant is over": "The grant is over.", "done.": "Done.",
+	} {
+		if got := sentence(text); got != want {
+			t.Errorf("sentence(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

@@ -31,6 +31,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 	}
 	ctx, stop := context.WithTimeout(ctx, timeout+r.Broker.WaitForApproval)
 	defer stop()
+	r.remind(ctx, req.Private, &resp.Diagnostics)
 	switch {
 	case !state.ended.IsZero():
 		g, done := r.recordEnd(ctx, &state, &resp.Diagnostics)
@@ -59,6 +60,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 		}
 	}
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyNamedKey, !config.Policy.IsNull())...)
+	resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", plan.ID)...)
 }
@@ -74,6 +76,7 @@ func (r *grantResource) planUpdate(
 	}
 	if len(replace) > 0 {
 		plan.open(config)
+		r.checkOrder(ctx, config, diags)
 		r.preview(ctx, config, diags) // core plans the create half on its own, and shows none of its warnings
 		return replace
 	}
@@ -93,7 +96,8 @@ func (r *grantResource) planUpdate(
 		addError(diags, "Cannot plan the change", state.endedUnrecorded(state.ended))
 	case changes(config, state, now):
 		updates = true
-		config.warnOfMovingTimes(&state.grantModel, now, diags)
+		config.warnOfMovingTimes("The grant exists already. ", state.over(now), diags)
+		r.checkOrder(ctx, config, diags)
 		r.planChange(ctx, config, state, plan, diags)
 	case r.repairs(ctx, state, now):
 		plan.Drift, updates = types.StringUnknown(), true // the apply repairs nothing if the grant is over by then
@@ -245,9 +249,8 @@ func (m *grantModel) moveWindow(config grantModel, state *grantState, before jit
 	}
 }
 
-// warnOfMovingTimes warns of times of an existing grant that are not known at plan: most likely they move with the
-// clock.
-func (m *grantModel) warnOfMovingTimes(state *grantModel, now time.Time, diags *diag.Diagnostics) {
+// warnOfMovingTimes warns of times that are not known at plan: most likely they move with the clock.
+func (m *grantModel) warnOfMovingTimes(exists string, over bool, diags *diag.Diagnostics) {
 	for _, t := range []struct {
 		attribute string
 		value     types.String
@@ -259,12 +262,12 @@ func (m *grantModel) warnOfMovingTimes(state *grantModel, now time.Time, diags *
 		if !t.value.IsUnknown() {
 			continue
 		}
-		each := fmt.Sprintf("every apply %s, and once the grant is over every apply fails", t.does)
-		if state.over(now) {
+		each := fmt.Sprintf("every later apply %s, and once the grant is over every apply fails", t.does)
+		if over {
 			each = "every apply fails, because the grant is over"
 		}
 		diags.AddAttributeWarning(path.Root(t.attribute), t.attribute+" is not known before the apply", fmt.Sprintf(
-			"The grant exists already. If %s is computed from timestamp(), it is another time in every run: %s. "+
-				"Write ttl = \"2h\", which counts from when the access begins, or a fixed time.", t.attribute, each))
+			"%sIf %s is computed from timestamp(), it is another time in every run: %s. "+
+				"Write ttl = \"2h\", which counts from when the access begins, or a fixed time.", exists, t.attribute, each))
 	}
 }

@@ -35,6 +35,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	}
 	ctx, stop := context.WithTimeout(ctx, timeout+r.Broker.WaitForApproval)
 	defer stop()
+	r.remind(ctx, resp.Private, &resp.Diagnostics)
 	g, left, err := r.create(ctx, request)
 	if err == nil {
 		g, err = r.await(ctx, g, &resp.Diagnostics)
@@ -53,7 +54,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	plan.fill(r.view(ctx, g))
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", plan.ID)...)
-	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
+	resp.Diagnostics.Append(r.remember(ctx, resp.Private, g)...)
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyNamedKey, !config.Policy.IsNull())...)
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, nextKey, broker.Request{})...)
 }

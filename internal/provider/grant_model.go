@@ -179,7 +179,7 @@ func (m *grantModel) missing() map[string]bool {
 func (m *grantModel) request() (r broker.Request, err error) {
 	r = broker.Request{
 		Binding: jit.Binding{
-			Target: m.Target.ValueString(), Principal: m.Principal.ValueString(),
+			Target: m.Target.ValueString(), Principal: jit.OfFile(m.Principal.ValueString()),
 			Role: m.Role.ValueString(), Scope: m.Scope.ValueString(),
 		},
 		Reason: m.Reason.ValueString(), Policy: m.Policy.ValueString(),

@@ -23,6 +23,7 @@ func (r *grantResource) ModifyPlan(
 		r.planDestroy(ctx, req, resp) // destroying is always allowed
 		return
 	}
+	defer r.tellAhead(ctx, req, resp)
 	if req.Plan.Raw.Equal(req.State.Raw) { // most grants of most plans; decoding them would take most of the time
 		var drift, policy, configured types.String
 		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("drift"), &drift)...)
@@ -53,6 +54,16 @@ func (r *grantResource) ModifyPlan(
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 }
 
+// checkOrder checks a grant that the plan gives or changes against the policies of the plan.
+func (r *grantResource) checkOrder(ctx context.Context, config grantModel, diags *diag.Diagnostics) {
+	if !r.configured() || !config.Policy.IsNull() {
+		return
+	}
+	if err := r.Broker.CheckOrder(ctx, false); err != nil {
+		addError(diags, "Cannot plan the grant", err)
+	}
+}
+
 // planDestroy notes whether the same plan creates the grant again, under another address.
 func (r *grantResource) planDestroy(
 	ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse,
@@ -76,10 +87,14 @@ func (r *grantResource) planCreate(
 	ctx context.Context, config grantModel, plan *grantModel, resp *resource.ModifyPlanResponse,
 ) {
 	plan.open(config)
+	config.warnOfMovingTimes("", false, &resp.Diagnostics)
+	r.checkOrder(ctx, config, &resp.Diagnostics)
 	p, known := r.preview(ctx, config, &resp.Diagnostics)
 	if !known {
 		return // the apply plans again, with everything known
 	}
+	r.recall(ctx, resp.Private, &resp.Diagnostics)
+	resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
 	request, _ := config.request() // it has been judged
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, successorKey, string(p.Grant.ID))...)
 	if len(p.Verdict.Approval) > 0 && !p.Verdict.BrokeGlass {
@@ -125,6 +140,11 @@ func (r *grantResource) preview(
 		return p, false
 	}
 	if len(config.missing()) > 0 || !r.ready(request.Binding.Target) {
+		if r.configured() && config.Policy.IsNull() {
+			if err := r.Broker.NoteUnknown(ctx, config.Target.ValueString()); err != nil {
+				addError(diags, "Cannot plan the grant", err)
+			}
+		}
 		return p, false
 	}
 	g, _, err := r.Broker.Check(request)

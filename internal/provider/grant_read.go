@@ -22,14 +22,15 @@ func (r *grantResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		return
 	}
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", m.ID)...)
-	if r.configured() && r.refresh(ctx, &m, &resp.Diagnostics) {
+	if r.configured() && r.refresh(ctx, &m, req.Private, &resp.Diagnostics) {
 		resp.Diagnostics.Append(resp.State.Set(ctx, &m.grantModel)...)
 		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, startKey, m.start)...)
+		resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
 	}
 }
 
 // refresh brings a state up to date and reports whether it has changed.
-func (r *grantResource) refresh(ctx context.Context, m *grantState, diags *diag.Diagnostics) bool {
+func (r *grantResource) refresh(ctx context.Context, m *grantState, from private, diags *diag.Diagnostics) bool {
 	now := r.Broker.Now()
 	if m.over(now) {
 		return false
@@ -41,6 +42,8 @@ func (r *grantResource) refresh(ctx context.Context, m *grantState, diags *diag.
 	}
 	if unread != nil {
 		addWarning(diags, "The ledger cannot be read", fmt.Errorf("the state is trusted until it can: %w", unread))
+	} else {
+		r.recall(ctx, from, diags)
 	}
 	if r.ended(g, now, diags) {
 		return false
@@ -71,6 +74,10 @@ func (r *grantResource) ended(g jit.Grant, now time.Time, diags *diag.Diagnostic
 			g.RevokedBy, jit.FormatTime(g.RevokedAt), g.RevokeReason, g.Renewal+1))
 	case g.Failed():
 		diags.AddWarning("The grant gave nothing", g.Failure)
+	case !g.EndedAt.IsZero() && g.EndedAt.Before(g.End) && now.Before(g.End):
+		diags.AddWarning("The grant ended early", fmt.Sprintf(
+			"Its access ended at %s by a clock that was ahead, and its window ends at %s. Set renewal = %d to grant again.",
+			jit.FormatTime(g.EndedAt), jit.FormatTime(g.End), g.Renewal+1))
 	}
 	return !g.Live(now)
 }
@@ -101,7 +108,16 @@ func (r *grantResource) observe(
 	ctx context.Context, m *grantModel, g jit.Grant, known bool, unread error, diags *diag.Diagnostics,
 ) {
 	drift, err := r.Broker.Observe(ctx, g)
+	if err == nil && drift == jit.Missing && !known && unread == nil {
+		if forgotten := r.Broker.CheckForgotten(ctx, g); forgotten != nil {
+			addWarning(diags, "Only the lost ledger knew whose access this is", forgotten)
+			return
+		}
+	}
 	switch {
+	case errors.Is(err, jit.ErrOver):
+		m.Drift = types.StringNull()
+		addWarning(diags, "The grant counts as ended", err)
 	case err != nil:
 		addWarning(diags, "Cannot read the grant on its target",
 			fmt.Errorf("the state is trusted until it can be read: %w", err))

@@ -100,10 +100,12 @@ func (r *grantResource) ImportState(
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, policyNamedKey, names)...)
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "id", m.ID)...)
-	resp.Diagnostics.Append(remember(ctx, resp.Private, g)...)
+	r.recall(ctx, resp.Private, &resp.Diagnostics)
+	resp.Diagnostics.Append(r.remember(ctx, resp.Private, g)...)
 }
 
-// remember records in the private state the facts of a grant that no attribute holds.
-func remember(ctx context.Context, into private, g jit.Grant) diag.Diagnostics {
-	return append(writePrivate(ctx, into, holderKey, g.Holder), writePrivate(ctx, into, startKey, g.Start)...)
+// remember records in the private state the facts of a grant that no attribute holds, and the head of the ledger.
+func (b *backend) remember(ctx context.Context, into private, g jit.Grant) diag.Diagnostics {
+	diags := append(writePrivate(ctx, into, holderKey, g.Holder), writePrivate(ctx, into, startKey, g.Start)...)
+	return append(diags, b.rememberHead(ctx, into)...)
 }

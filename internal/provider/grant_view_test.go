@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -53,6 +54,19 @@ func TestViewAttributes(t *testing.T) {
 		}
 		if !value.Type(t.Context()).Equal(viewType().AttrTypes[name]) {
 			t.Errorf("%s is a %s", name, value.Type(t.Context()))
+		}
+	}
+}
+
+// A grant that a wrong clock ended early is over, and a plan says so for as long as its window lasts.
+func TestEarlyEndIsTold(t *testing.T) {
+	at := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+	g := jit.Grant{Renewal: 1, GrantedAt: at, EndedAt: at.Add(time.Minute),
+		Window: jit.Window{Start: at, End: at.Add(time.Hour)}}
+	for now, warnings := range map[time.Time]int{at.Add(2 * time.Minute): 1, at.Add(2 * time.Hour): 0} {
+		var diags diag.Diagnostics
+		if over := (&grantResource{}).ended(g, now, &diags); !over || diags.WarningsCount() != warnings {
+			t.Errorf("at %s: over %t, %v", now, over, diags)
 		}
 	}
 }

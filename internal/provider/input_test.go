@@ -40,7 +40,7 @@ func TestBadInput(t *testing.T) {
 		{"too long", []string{`ttl = "25h"`}, "ttl", []string{"max_ttl of the provider is 1d", "Ask for 1d or less"}},
 		{"unknown target", []string{`target = "hots"`}, "target",
 			[]string{"Unknown target", `"hots" is not one of the configured targets ("host")`}},
-		{"two lines", []string{`principal = "` + alice + `\nssh-rsa AAAA"`}, "principal", []string{"on one line"}},
+		{"two lines", []string{`principal = "` + alice + `\nssh-rsa AAAA"`}, "principal", []string{"ame one key"}},
 		{"options", []string{`principal = "command=\"/bin/sh\" ` + alice + `"`}, "principal",
 			[]string{"Invalid principal"}},
 		{"unknown role", []string{`role = "root"`}, "role", []string{"Invalid role", "login"}},
@@ -130,8 +130,12 @@ func TestBadPolicy(t *testing.T) {
 		name, line, at string
 		says           []string
 	}{
-		{"glob", `match = { roles = ["[a"] }`, "match", []string{`the glob "[a"`}},
-		{"empty list", `match = { roles = [] }`, "match", []string{"leave the list out"}},
+		{"glob", `match = [{ roles = ["[a"] }]`, "match", []string{`the glob "[a"`}},
+		{"empty list", `match = [{ roles = [] }]`, "match", []string{"emove the entry; without the list, it would match everything"}},
+		{"no entry", `match = []`, "match", []string{"write match = [{}] to match every grant"}},
+		{"null entry", `match = [null]`, "match", []string{"the entry is null"}},
+		{"entry beside one for everything", `match = [{ roles = ["a"] }, { targets = null }]`, "match",
+			[]string{"matches every grant, so the other entries"}},
 		{"pattern", `reason_pattern = "("`, "reason_pattern", []string{"Invalid reason_pattern"}},
 		{"condition", `condition = "grant.nothing =="`, "condition", []string{"Invalid condition"}},
 		{"effect", `effect = "allow"`, "effect", []string{`"allow" is not an effect`}},
@@ -143,7 +147,7 @@ func TestBadPolicy(t *testing.T) {
 		for i, row := range rows {
 			p := policy(fmt.Sprintf("p%d", i), row.line)
 			if row.at == "match" {
-				p = strings.Replace(p, "match = {}", "", 1)
+				p = strings.Replace(p, "match = [{}]", "", 1)
 			}
 			resources = append(resources, p)
 		}

@@ -23,20 +23,53 @@ func withoutSummary(t *testing.T, w *acctest.World) {
 // editInstances edits every resource instance in the state file.
 func editInstances(t *testing.T, w *acctest.World, edit func(instance map[string]any)) {
 	t.Helper()
+	editState(t, w, func(r map[string]any) {
+		for _, i := range r["instances"].([]any) {
+			edit(i.(map[string]any))
+		}
+	})
+}
+
+// editState edits every resource in the state file.
+func editState(t *testing.T, w *acctest.World, edit func(resource map[string]any)) {
+	t.Helper()
 	var state map[string]any
 	if err := json.Unmarshal([]byte(w.Read("terraform.tfstate")), &state); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range state["resources"].([]any) {
-		for _, i := range r.(map[string]any)["instances"].([]any) {
-			edit(i.(map[string]any))
-		}
+		edit(r.(map[string]any))
 	}
 	text, err := json.Marshal(state)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Write("terraform.tfstate", string(text))
+}
+
+// In states and ledgers of older versions, match is one object. Their plans are empty once the block has a list of one.
+func TestStateOfAPolicyWithOneMatch(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		rule := strings.Replace(policy("old", `max_ttl = "4h"`), "match = [{}]", `match = [{ roles = ["login"] }]`, 1)
+		configure(w, rule, grant("a", "policy = jit_policy.old.name"))
+		w.Apply()
+		editState(t, w, func(r map[string]any) {
+			if r["type"] != "jit_policy" {
+				return
+			}
+			instance := r["instances"].([]any)[0].(map[string]any)
+			instance["schema_version"] = 0
+			attributes := instance["attributes"].(map[string]any)
+			attributes["match"] = attributes["match"].([]any)[0]
+		})
+		unchanged(t, w, "with the state of an older version")
+		w.Must("apply", "-refresh-only", "-auto-approve")
+		if got := w.Read("terraform.tfstate"); !strings.Contains(got, `"schema_version": 1`) {
+			t.Errorf("the state was not upgraded:\n%s", got)
+		}
+		configure(w, policy("old", `max_ttl = "4h"`))
+		w.Apply()
+	})
 }
 
 // An older version imported the grant with a policy in the state. The plan is empty if the block names none.

@@ -2,14 +2,12 @@ package provider
 
 import (
 	"context"
-	"slices"
-	"strings"
 
-	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
 // personModel is a jit_person as configuration, plan and state hold it.
@@ -37,34 +35,18 @@ var personLogins = []struct{ name, description string }{
 	{"gitlab", "The login name on GitLab, for approvals of merge requests."},
 }
 
-// known reports whether everything is known.
-func (m *personModel) known(ctx context.Context) bool {
-	for _, v := range []attr.Value{m.Name, m.Groups, m.SigningKeys, m.Principals, m.GitHub, m.GitLab} {
-		if !fullyKnown(ctx, v) {
-			return false
-		}
+// written returns the values of the model.
+func (m *personModel) written() policy.Written {
+	return policy.Written{
+		"name": plain(m.Name), "groups": plain(m.Groups), "signing_keys": plain(m.SigningKeys),
+		"principals": plain(m.Principals), "github": plain(m.GitHub), "gitlab": plain(m.GitLab),
 	}
-	return true
 }
 
 // person reads the model. Unknown values are left out.
 func (m *personModel) person() jit.Person {
-	return jit.Person{
-		Name: m.Name.ValueString(), Groups: texts(m.Groups), SigningKeys: texts(m.SigningKeys),
-		Principals: texts(m.Principals), GitHub: m.GitHub.ValueString(), GitLab: m.GitLab.ValueString(),
-	}
-}
-
-// texts returns the known texts of a set, sorted, without the white space around them, such as the line end of a file;
-// nil for none.
-func texts(set types.Set) (all []string) {
-	for _, e := range set.Elements() {
-		if s, ok := e.(types.String); ok && known(s) {
-			all = append(all, strings.TrimSpace(s.ValueString()))
-		}
-	}
-	slices.Sort(all)
-	return all
+	p, _ := m.written().Person() // the schema knows no other types
+	return p
 }
 
 // recordedPersonModel returns the model of a recorded person.

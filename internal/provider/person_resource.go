@@ -78,6 +78,7 @@ func (r *personResource) ModifyPlan(
 	if !r.configured() {
 		return
 	}
+	defer r.tellAhead(ctx, req, resp)
 	exists := !req.State.Raw.IsNull()
 	var before types.String
 	if exists {
@@ -96,7 +97,7 @@ func (r *personResource) ModifyPlan(
 		r.Broker.Planned.DropPerson(before.ValueString())
 	}
 	p := plan.person()
-	if plan.known(ctx) {
+	if plan.written().Known() {
 		r.Broker.Planned.PutPerson(p)
 	} else {
 		r.Broker.Planned.PutIncompletePerson(p)
@@ -116,6 +117,7 @@ func (r *personResource) ModifyPlan(
 // Create records the person.
 func (r *personResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var holder int64
+	r.remind(ctx, resp.Private, &resp.Diagnostics)
 	r.put(ctx, req.Plan, outcome{&resp.State, resp.Identity, &resp.Diagnostics},
 		func(ctx context.Context, p jit.Person) (err error) {
 			holder, err = r.Broker.MakePerson(ctx, p)
@@ -123,13 +125,18 @@ func (r *personResource) Create(ctx context.Context, req resource.CreateRequest,
 		})
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, holder))...)
+		resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
 	}
 }
 
 // Update records the changed person. What they have approved before stays approved.
 func (r *personResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	r.remind(ctx, req.Private, &resp.Diagnostics)
 	r.put(ctx, req.Plan, outcome{&resp.State, resp.Identity, &resp.Diagnostics},
 		func(ctx context.Context, p jit.Person) error { return r.Broker.PutPerson(ctx, p) })
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
+	}
 }
 
 func (r *personResource) put(
@@ -153,12 +160,14 @@ func (r *personResource) Read(ctx context.Context, req resource.ReadRequest, res
 		unread(err, &resp.Diagnostics)
 		return
 	}
+	r.recall(ctx, req.Private, &resp.Diagnostics)
 	if !ok {
 		resp.State.RemoveResource(ctx)
 		return
 	}
 	if !reflect.DeepEqual(m.person(), recorded) {
 		m = recordedPersonModel(ctx, recorded, &resp.Diagnostics)
+		resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }

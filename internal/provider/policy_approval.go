@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -119,60 +118,6 @@ type breakGlassModel struct {
 	From          []string     `tfsdk:"from"`
 	MaxTTL        types.String `tfsdk:"max_ttl"`
 	ReasonPattern types.String `tfsdk:"reason_pattern"`
-}
-
-// approval reads who has to approve, and who may begin without. While anything about approval is unknown, it leaves out
-// both.
-func (m *policyModel) approval(ctx context.Context) (all []jit.Requirement, glass *jit.BreakGlass, err error) {
-	if !fullyKnown(ctx, m.Approval) {
-		return nil, nil, nil
-	}
-	var entries []requirementModel
-	if !m.Approval.IsNull() {
-		if diags := m.Approval.ElementsAs(ctx, &entries, false); diags.HasError() {
-			return nil, nil, jit.Invalid("approval", `write approval = [{ required = 1, from = ["bob@example.com"] }]`,
-				"%s", diags.Errors()[0].Detail())
-		}
-	}
-	for i, e := range entries {
-		r, err := e.requirement("approval[" + strconv.Itoa(i) + "].")
-		if err != nil {
-			return nil, nil, err
-		}
-		all = append(all, r)
-	}
-	if m.BreakGlass.IsNull() || !fullyKnown(ctx, m.BreakGlass) {
-		return all, nil, nil
-	}
-	var g breakGlassModel
-	if diags := m.BreakGlass.As(ctx, &g, basetypes.ObjectAsOptions{}); diags.HasError() {
-		return nil, nil, jit.Invalid("break_glass", `write break_glass = { from = ["group:oncall"] }`, "%s",
-			diags.Errors()[0].Detail())
-	}
-	glass = &jit.BreakGlass{From: g.From, ReasonPattern: g.ReasonPattern.ValueString()}
-	glass.MaxTTL, err = optionalDuration("break_glass.max_ttl", g.MaxTTL)
-	return all, glass, err
-}
-
-func (m *requirementModel) requirement(at string) (r jit.Requirement, err error) {
-	r = jit.Requirement{From: m.From, Unless: m.Unless.ValueString(), Evidence: m.Evidence}
-	if len(r.Evidence) == 0 {
-		r.Evidence = nil // as the record has it
-	}
-	text := m.Required.ValueString()
-	if r.Required, err = strconv.Atoi(text); err != nil || strconv.Itoa(r.Required) != text {
-		return r, jit.Invalid(at+"required", "write for example required = 1", "%q is not a whole number", text)
-	}
-	r.ValidFor, err = optionalDuration(at+"valid_for", m.ValidFor)
-	return r, err
-}
-
-// optionalDuration reads a duration; 0 for none.
-func optionalDuration(attribute string, text types.String) (time.Duration, error) {
-	if text.IsNull() {
-		return 0, nil
-	}
-	return jit.ParseDuration(attribute, text.ValueString())
 }
 
 // recordApproval sets what a recorded policy says about approval.

@@ -2,11 +2,14 @@ package provider
 
 import (
 	"context"
+	"fmt"
+	"reflect"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -18,7 +21,7 @@ type policyModel struct {
 	Name           types.String `tfsdk:"name"`
 	Description    types.String `tfsdk:"description"`
 	Effect         types.String `tfsdk:"effect"`
-	Match          types.Object `tfsdk:"match"`
+	Match          types.List   `tfsdk:"match"`
 	MaxTTL         types.String `tfsdk:"max_ttl"`
 	ReasonPattern  types.String `tfsdk:"reason_pattern"`
 	Enforcement    types.String `tfsdk:"enforcement"`
@@ -27,9 +30,6 @@ type policyModel struct {
 	Approval       types.List   `tfsdk:"approval"`
 	BreakGlass     types.Object `tfsdk:"break_glass"`
 }
-
-// anyEnforcement is the enforcement of a policy that leaves it to the platform.
-const anyEnforcement = "any"
 
 // matchLists describe the lists of a policy's match.
 var matchLists = []struct{ name, description string }{
@@ -53,102 +53,58 @@ func matchTypes() map[string]attr.Type {
 	return all
 }
 
-// known reports whether every value that grants are judged by is known.
-func (m *policyModel) known(ctx context.Context) bool {
-	judging := []attr.Value{
-		m.Name, m.Effect, m.Match, m.MaxTTL, m.ReasonPattern, m.Enforcement, m.MaxSessionTail, m.Condition,
-		m.Approval, m.BreakGlass,
+// written returns the values of the model.
+func (m *policyModel) written() policy.Written {
+	return policy.Written{
+		"name": plain(m.Name), "description": plain(m.Description), "effect": plain(m.Effect), "match": plain(m.Match),
+		"max_ttl": plain(m.MaxTTL), "reason_pattern": plain(m.ReasonPattern), "enforcement": plain(m.Enforcement),
+		"max_session_tail": plain(m.MaxSessionTail), "condition": plain(m.Condition),
+		"approval": plain(m.Approval), "break_glass": plain(m.BreakGlass),
 	}
-	return !slices.ContainsFunc(judging, func(v attr.Value) bool { return !fullyKnown(ctx, v) })
 }
 
-func fullyKnown(ctx context.Context, v attr.Value) bool {
-	value, err := v.ToTerraformValue(ctx)
-	return err == nil && value.IsFullyKnown()
-}
-
-// mostPermissive returns the most permissive reading of a policy with unknown values: unknown limits and lists are
-// dropped. p is the model as it was read.
-func (m *policyModel) mostPermissive(ctx context.Context, p jit.Policy) jit.Policy {
-	if m.Name.IsUnknown() {
-		p.Name = "known-after-apply" // no grant can name it yet
+// plain returns a value as [policy.Written] holds it.
+func plain(v attr.Value) any {
+	if v.IsUnknown() {
+		return policy.Unknown{}
 	}
-	if p.Effect == jit.Forbid {
-		return jit.Policy{Name: p.Name, Effect: jit.Forbid, Condition: "false"}
+	if v.IsNull() {
+		return nil
 	}
-	for name, v := range m.Match.Attributes() {
-		if !fullyKnown(ctx, v) {
-			*policy.Globs(&p.Match, name) = nil
+	switch v := v.(type) {
+	case interface{ Elements() []attr.Value }:
+		list := []any{}
+		for _, e := range v.Elements() {
+			list = append(list, plain(e))
 		}
+		return list
+	case interface{ Attributes() map[string]attr.Value }:
+		object := map[string]any{}
+		for name, e := range v.Attributes() {
+			object[name] = plain(e)
+		}
+		return object
+	case interface{ ValueString() string }:
+		return v.ValueString()
 	}
-	return p
+	return v.String()
 }
 
-// policy reads the model. Unknown values are left out. Errors are *[jit.Error].
-func (m *policyModel) policy(ctx context.Context) (p jit.Policy, err error) {
-	p = jit.Policy{
-		Name: m.Name.ValueString(), Description: m.Description.ValueString(), Effect: jit.Permit,
-		ReasonPattern: m.ReasonPattern.ValueString(), Condition: m.Condition.ValueString(),
+// warnOfOpenMatch warns of a permit that matches every grant. Terraform drops the attributes of an object that the
+// schema does not have, so an entry whose lists are misspelt has none.
+func (m *policyModel) warnOfOpenMatch(p jit.Policy, diags *diag.Diagnostics) {
+	open := func(entry jit.Match) bool { return reflect.DeepEqual(entry, jit.Match{}) }
+	given := policy.Written{"match": plain(m.Match)}.Known()
+	if p.Effect != jit.Permit || !given || !slices.ContainsFunc(p.Match.Entries(), open) {
+		return
 	}
-	if known(m.Effect) {
-		p.Effect = jit.Effect(m.Effect.ValueString())
+	var names []string
+	for _, l := range matchLists {
+		names = append(names, l.name)
 	}
-	for name, v := range m.Match.Attributes() {
-		if *policy.Globs(&p.Match, name), err = readGlobs(name, v); err != nil {
-			return p, err
-		}
-	}
-	if p.Approval, p.BreakGlass, err = m.approval(ctx); err != nil {
-		return p, err
-	}
-	if p.NativeOnly, p.SweeperAccepted, err = m.enforcement(); err != nil {
-		return p, err
-	}
-	if known(m.MaxTTL) {
-		if p.MaxTTL, err = jit.ParseDuration("max_ttl", m.MaxTTL.ValueString()); err != nil {
-			return p, err
-		}
-		err = policy.CheckMaxTTL(p.MaxTTL)
-	}
-	if known(m.MaxSessionTail) && err == nil {
-		var tail time.Duration
-		tail, err = jit.ParseDuration("max_session_tail", m.MaxSessionTail.ValueString())
-		p.MaxSessionTail = &tail
-	}
-	return p, err
-}
-
-// readGlobs returns the known entries of a list of a match.
-func readGlobs(name string, v attr.Value) (patterns []string, err error) {
-	list, ok := v.(types.List)
-	if !ok || !known(list) {
-		return nil, nil
-	}
-	for _, e := range list.Elements() {
-		if s, ok := e.(types.String); ok && !s.IsUnknown() {
-			patterns = append(patterns, s.ValueString())
-		}
-	}
-	if len(list.Elements()) == 0 {
-		err = jit.Invalid("match."+name, "leave the list out to match everything",
-			"the list is empty and would match nothing")
-	}
-	return patterns, err
-}
-
-// enforcement reads the demand on who ends a grant.
-func (m *policyModel) enforcement() (nativeOnly, sweeperAccepted bool, err error) {
-	switch e := m.Enforcement.ValueString(); {
-	case !known(m.Enforcement):
-	case e == anyEnforcement:
-		return false, true, nil
-	case e == string(jit.Native):
-		return true, false, nil
-	default:
-		err = jit.Invalid("enforcement", `write enforcement = "native", or leave it out`,
-			"%q is not a demand; it is any or native", e)
-	}
-	return false, false, err
+	diags.AddAttributeWarning(path.Root("match"), "The policy matches every grant", fmt.Sprintf("The entry of match "+
+		"has no list, so policy %q permits every grant within its limits.\n\nIf you wrote a list, check its name: %s. "+
+		"Terraform drops other names.", p.Name, strings.Join(names, ", ")))
 }
 
 // recordedPolicyModel returns the model of a recorded policy.
@@ -162,25 +118,29 @@ func recordedPolicyModel(ctx context.Context, p jit.Policy, diags *diag.Diagnost
 	case p.NativeOnly:
 		m.Enforcement = types.StringValue(string(jit.Native))
 	case p.SweeperAccepted:
-		m.Enforcement = types.StringValue(anyEnforcement)
+		m.Enforcement = types.StringValue(policy.AnyEnforcement)
 	}
 	if p.MaxTTL != 0 {
 		m.MaxTTL = types.StringValue(jit.FormatDuration(p.MaxTTL))
 	}
 	if p.MaxSessionTail != nil {
-		m.MaxSessionTail = types.StringValue(jit.FormatDuration(*p.MaxSessionTail))
+		m.MaxSessionTail = types.StringValue(jit.FormatTail(*p.MaxSessionTail))
 	}
-	lists := map[string]attr.Value{}
-	for _, l := range matchLists {
-		patterns := *policy.Globs(&p.Match, l.name)
-		if len(patterns) == 0 {
-			patterns = nil // a null list
+	var entries []attr.Value
+	for _, entry := range p.Match.Entries() {
+		lists := map[string]attr.Value{}
+		for _, l := range matchLists {
+			patterns := *policy.Globs(&entry, l.name)
+			if len(patterns) == 0 {
+				patterns = nil // a null list
+			}
+			list, problems := types.ListValueFrom(ctx, types.StringType, patterns)
+			diags.Append(problems...)
+			lists[l.name] = list
 		}
-		list, problems := types.ListValueFrom(ctx, types.StringType, patterns)
-		diags.Append(problems...)
-		lists[l.name] = list
+		entries = append(entries, types.ObjectValueMust(matchTypes(), lists))
 	}
-	m.Match = types.ObjectValueMust(matchTypes(), lists)
+	m.Match = types.ListValueMust(types.ObjectType{AttrTypes: matchTypes()}, entries)
 	m.recordApproval(ctx, p, diags)
 	return m
 }

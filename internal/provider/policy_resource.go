@@ -2,9 +2,11 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -26,6 +28,7 @@ var (
 	_ resource.ResourceWithValidateConfig = (*policyResource)(nil)
 	_ resource.ResourceWithModifyPlan     = (*policyResource)(nil)
 	_ resource.ResourceWithImportState    = (*policyResource)(nil)
+	_ resource.ResourceWithUpgradeState   = (*policyResource)(nil)
 	_ resource.ResourceWithIdentity       = (*policyResource)(nil)
 )
 
@@ -40,6 +43,7 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 			MarkdownDescription: l.description}
 	}
 	resp.Schema = schema.Schema{
+		Version: policyVersion,
 		MarkdownDescription: "Which grants are permitted or forbidden, for how long, and who must approve them. A " +
 			"grant is permitted if it matches one policy that permits and stays within all of its limits, and " +
 			"matches no policy that forbids. While the ledger has no policy, every grant within the provider's " +
@@ -58,11 +62,11 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 				MarkdownDescription: "`permit`: a matching grant within the limits is permitted. `forbid`: a " +
 					"matching grant is refused, even if another policy permits it. Default: `permit`.",
 			},
-			"match": schema.SingleNestedAttribute{
-				Required: true, Attributes: lists,
-				MarkdownDescription: "The grants that the policy covers. In each list that you write, one glob must " +
-					"match: `*` stands for any characters, `?` for one character, `[a-z]` for one of a set. `{}` " +
-					"matches every grant.",
+			"match": schema.ListNestedAttribute{
+				Required: true, NestedObject: schema.NestedAttributeObject{Attributes: lists},
+				MarkdownDescription: "The grants that the policy covers: those that one of the entries matches. An " +
+					"entry matches if one glob matches in each of its lists: `*` stands for any characters, `?` for " +
+					"one character, `[a-z]` for one of a set. `[{}]` matches every grant.",
 			},
 			"max_ttl": optional("The longest time that a grant may last, such as `4h`."),
 			"reason_pattern": optional("A regular expression (RE2) that must match some part of the reason, such as " +
@@ -71,7 +75,8 @@ func (r *policyResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 				"default, also permits grants that a sweeper ends. Plans warn about such grants, unless you write " +
 				"`any`."),
 			"max_session_tail": optional("The longest time that a session may outlive the grant, such as `12h`; `0s` " +
-				"permits only platforms where sessions end with it."),
+				"permits only platforms where sessions end with it, and `unlimited` accepts every session. Plans " +
+				"warn about sessions that can outlive a grant, unless you set this."),
 			"condition": optional("A CEL expression over the grant that must be true, such as `grant.ttl <= " +
 				"duration(\"1h\")`."),
 			"approval":    approvalAttribute(),
@@ -90,7 +95,7 @@ func (r *policyResource) ValidateConfig(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	p, err := m.policy(ctx)
+	p, err := m.written().Policy()
 	if m.Name.IsUnknown() {
 		p.Name = "unknown" // any name will do to check the rest
 	}
@@ -109,6 +114,7 @@ func (r *policyResource) ModifyPlan(
 	if !r.configured() {
 		return
 	}
+	defer r.tellAhead(ctx, req, resp)
 	exists := !req.State.Raw.IsNull()
 	var before types.String
 	if exists {
@@ -123,7 +129,7 @@ func (r *policyResource) ModifyPlan(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	p, err := plan.policy(ctx)
+	p, err := plan.written().Policy()
 	if err == nil && known(plan.Name) {
 		err = r.Broker.Planned.Claim(p, exists)
 	}
@@ -131,20 +137,46 @@ func (r *policyResource) ModifyPlan(
 		addError(&resp.Diagnostics, "Invalid policy", err)
 		return
 	}
-	if exists && known(plan.Name) && before.ValueString() != p.Name {
-		r.Broker.Planned.Drop(before.ValueString())
+	complete := plan.written().Known()
+	if !exists && complete {
+		r.warnOfName(ctx, p, &resp.Diagnostics)
+	}
+	if !req.Plan.Raw.Equal(req.State.Raw) {
+		plan.warnOfOpenMatch(p, &resp.Diagnostics)
 	}
 	r.checkApprovers(ctx, req, &plan, p, &resp.Diagnostics)
-	if plan.known(ctx) {
+	r.notePlanned(&plan, p, before, complete)
+	if err := r.Broker.CheckOrder(ctx, true); err != nil {
+		addError(&resp.Diagnostics, "Cannot plan the policy", err)
+	}
+}
+
+// notePlanned lays a planned policy over the recorded ones, in the place of the one with the name before.
+func (r *policyResource) notePlanned(plan *policyModel, p jit.Policy, before types.String, complete bool) {
+	if !before.IsNull() && known(plan.Name) && before.ValueString() != p.Name {
+		r.Broker.Planned.Drop(before.ValueString())
+	}
+	if complete {
 		r.Broker.Planned.Put(p)
 	} else {
-		r.Broker.Planned.PutIncomplete(plan.mostPermissive(ctx, p))
+		r.Broker.Planned.PutIncomplete(plan.written().MostPermissive(p))
+	}
+}
+
+// warnOfName warns if the ledger has another policy of the name of a new one; the same plan may remove it.
+func (r *policyResource) warnOfName(ctx context.Context, p jit.Policy, diags *diag.Diagnostics) {
+	switch err := r.Broker.CheckPolicyName(ctx, p); {
+	case errors.Is(err, jit.ErrInvalid):
+		addWarning(diags, "The name is taken", err)
+	case err != nil:
+		addWarning(diags, "The ledger cannot be read", err)
 	}
 }
 
 // Create records the policy.
 func (r *policyResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var holder int64
+	r.remind(ctx, resp.Private, &resp.Diagnostics)
 	r.put(ctx, req.Plan, outcome{&resp.State, resp.Identity, &resp.Diagnostics},
 		func(ctx context.Context, p jit.Policy) (err error) {
 			holder, err = r.Broker.MakePolicy(ctx, p)
@@ -152,20 +184,25 @@ func (r *policyResource) Create(ctx context.Context, req resource.CreateRequest,
 		})
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, holderKey, fmt.Append(nil, holder))...)
+		resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
 	}
 }
 
 // Update records the changed policy. Live grants stay as they are.
 func (r *policyResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	r.remind(ctx, req.Private, &resp.Diagnostics)
 	r.put(ctx, req.Plan, outcome{&resp.State, resp.Identity, &resp.Diagnostics},
 		func(ctx context.Context, p jit.Policy) error { return r.Broker.PutPolicy(ctx, p) })
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
+	}
 }
 
 func (r *policyResource) put(
 	ctx context.Context, plan tfsdk.Plan, o outcome, record func(context.Context, jit.Policy) error,
 ) {
 	putNamed(ctx, &r.named, plan, o, func(ctx context.Context, m *policyModel) (types.String, error) {
-		p, err := m.policy(ctx)
+		p, err := m.written().Policy()
 		if err == nil {
 			err = record(ctx, p)
 		}
@@ -189,12 +226,14 @@ func (r *policyResource) Read(ctx context.Context, req resource.ReadRequest, res
 		unread(err, &resp.Diagnostics)
 		return
 	}
+	r.recall(ctx, req.Private, &resp.Diagnostics)
 	if !ok {
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	if p, err := m.policy(ctx); err != nil || !reflect.DeepEqual(p, recorded) {
+	if p, err := m.written().Policy(); err != nil || !reflect.DeepEqual(p, recorded) {
 		m = recordedPolicyModel(ctx, recorded, &resp.Diagnostics)
+		resp.Diagnostics.Append(r.rememberHead(ctx, resp.Private)...)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }

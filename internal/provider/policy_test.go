@@ -80,6 +80,30 @@ func TestPolicy(t *testing.T) {
 	})
 }
 
+// Terraform drops a name that match does not have without a word, so the list narrows nothing. The plan of a permit that
+// matches every grant says so, once.
+func TestPolicyThatMatchesEverything(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		const warning = "Warning: The policy matches every grant"
+		misspelt := strings.Replace(policy("oncall"), "{}", `{ target = ["bastion"], role = ["login"] }`, 1)
+		narrow := strings.Replace(policy("narrow"), "{}", `{ targets = ["bastion"], roles = ["login"] }`, 1)
+		configure(w, misspelt, narrow, policy("freeze", `effect = "forbid"`))
+		r := w.Plan()
+		says(t, r, warning, `policy "oncall" permits every grant`, "targets, platforms, owners, principals, roles, scopes")
+		if n := strings.Count(r.Text(), warning); n != 1 {
+			t.Errorf("%d warnings, want one\n%s", n, r.Text())
+		}
+		w.Apply()
+		if r := w.Plan(); r.ExitCode != 0 || strings.Contains(r.Text(), warning) {
+			t.Errorf("an unchanged policy: exit code %d\n%s", r.ExitCode, r.Text())
+		}
+		configure(w, strings.Replace(narrow, "targets", "target", 1), policy("freeze", `effect = "forbid"`))
+		if r := w.Plan(); strings.Contains(r.Text(), warning) {
+			t.Errorf("an entry with one list: %s", r.Text())
+		}
+	})
+}
+
 // A policy with unknown values refuses at plan only what its known values refuse. The apply judges by the whole policy.
 func TestPolicyThatIsNotKnownYet(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
@@ -112,7 +136,7 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 		configure(w, values("4h", alice), limited("oncall"), grant("a", named))
 		foreseen("named")
 		configure(w, values("4h", alice), limited("oncall"), grant("a", "depends_on = [jit_policy.oncall]"))
-		foreseen("not named")
+		refused("the first policy, not named", w.Plan(), "the policies first")
 		configure(w, values("4h", alice), limited("oncall"), grant("a", named, `reason = "just so"`))
 		refused("against what is known", w.Plan(), "Not permitted by policy", `reason = "just so"`)
 		configure(w, values("1h", alice), limited("oncall"), grant("a", named))
@@ -134,8 +158,8 @@ func TestPolicyThatIsNotKnownYet(t *testing.T) {
 
 		// First the policy's principals are unknown, then its name.
 		about := func(lines ...string) string {
-			return strings.Replace(policy("some", lines...), "match = {}",
-				"match = { roles = [\"login\"], principals = [\"nobody\", terraform_data.who.output] }", 1)
+			return strings.Replace(policy("some", lines...), "match = [{}]",
+				"match = [{ roles = [\"login\"], principals = [\"nobody\", terraform_data.who.output] }]", 1)
 		}
 		// The policy that goes does not permit it: nothing orders its removal before the plan of the grant.
 		others, why := fmt.Sprintf("principal = %q", bob), `reason = "CHG-1: look"`
@@ -172,6 +196,7 @@ func TestPolicyHasOneHolder(t *testing.T) {
 
 		w.Must("state", "rm", "jit_policy.oncall")
 		configure(w, policy("oncall", `max_ttl = "20h"`))
+		says(t, w.Plan(), "Warning: Invalid name", "with other content", "terraform import")
 		r := w.Run("apply", "-auto-approve")
 		if r.ExitCode != 1 {
 			t.Errorf("another policy of the same name: exit code %d", r.ExitCode)
@@ -187,7 +212,7 @@ func TestPolicyHasOneHolder(t *testing.T) {
 func TestPolicyJudgesWhatIsGiven(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		about := func(name, match string, lines ...string) string {
-			return strings.Replace(policy(name, lines...), "match = {}", "match = { "+match+" }", 1)
+			return strings.Replace(policy(name, lines...), "match = [{}]", "match = [{ "+match+" }]", 1)
 		}
 		backup := about("backup", `roles = ["command:/usr/bin/backup *"], owners = ["*"]`)
 		noLogin := about("no-login", `roles = ["login"]`, `effect = "forbid"`)

@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
@@ -106,6 +108,14 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 			"You review it as a plan. It ends by itself, and jit keeps a record of it. Time passing never changes " +
 			"a plan, and an ended grant never comes back by itself.",
 		Attributes: map[string]schema.Attribute{
+			"config": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: "The path of a [`jit.hcl`](guides/command-line#jithcl), the settings file of the " +
+					"command `jit`. It takes the place of all other attributes of this block. A relative path " +
+					"starts in the directory in which Terraform runs, or which `-chdir` names. Attributes " +
+					"that only the command has are not evaluated. Plan and apply each read the file; " +
+					"`terraform validate` does not.",
+			},
 			"ledger": schema.StringAttribute{
 				Optional:  true,
 				Sensitive: true,
@@ -140,6 +150,7 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 }
 
 type providerModel struct {
+	Config  types.String `tfsdk:"config"`
 	Ledger  types.String `tfsdk:"ledger"`
 	Owner   types.String `tfsdk:"owner"`
 	MaxTTL  types.String `tfsdk:"max_ttl"`
@@ -151,8 +162,59 @@ type providerModel struct {
 
 // unknown reports whether a value that the broker needs at once is unknown.
 func (m *providerModel) unknown() bool {
-	return m.Ledger.IsUnknown() || m.Owner.IsUnknown() || m.MaxTTL.IsUnknown() || m.ApprovalsDir.IsUnknown() ||
+	return m.Config.IsUnknown() || m.Ledger.IsUnknown() || m.Owner.IsUnknown() || m.MaxTTL.IsUnknown() || m.ApprovalsDir.IsUnknown() ||
 		m.WaitForApproval.IsUnknown()
+}
+
+// ValidateConfig refuses config beside other attributes. It reads no file.
+func (p *jitProvider) ValidateConfig(
+	ctx context.Context, req provider.ValidateConfigRequest, resp *provider.ValidateConfigResponse,
+) {
+	var m providerModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if m.Config.IsNull() {
+		return
+	}
+	for _, other := range []struct {
+		name  string
+		value attr.Value
+	}{
+		{"ledger", m.Ledger}, {"owner", m.Owner}, {"max_ttl", m.MaxTTL}, {"approvals_dir", m.ApprovalsDir},
+		{"wait_for_approval", m.WaitForApproval}, {"targets", m.Targets},
+	} {
+		if !other.value.IsNull() {
+			addError(&resp.Diagnostics, "Invalid config", jit.Invalid("config",
+				"write "+other.name+" in the settings file, or remove config",
+				"the provider block sets both config and %s", other.name))
+		}
+	}
+}
+
+// settings returns the settings of the provider block, or of the file that it names. Unknown targets are in unknown.
+func (m *providerModel) settings(
+	ctx context.Context, unknown map[string]bool, diags *diag.Diagnostics,
+) (s config.Settings) {
+	if file := m.Config.ValueString(); !m.Config.IsNull() && !m.Config.IsUnknown() {
+		s, err := config.LoadProvider(file)
+		if err != nil {
+			addConfigError(diags, file, err)
+		}
+		return s
+	}
+	s = config.Settings{Ledger: m.Ledger.ValueString(), Owner: m.Owner.ValueString(),
+		MaxTTL: m.MaxTTL.ValueString(), ApprovalsDir: m.ApprovalsDir.ValueString(),
+		WaitForApproval: m.WaitForApproval.ValueString()}
+	s.Targets = readTargets(ctx, m.Targets, unknown, diags)
+	return s
+}
+
+// addConfigError adds an error of the provider block, or of its settings file.
+func addConfigError(diags *diag.Diagnostics, file string, err error) {
+	var user *jit.Error
+	if file != "" && errors.As(err, &user) && user.Attribute != "config" {
+		err = &jit.Error{Attribute: "config", Problem: err.Error(), Err: user.Err}
+	}
+	addError(diags, "Cannot configure the provider", err)
 }
 
 // Configure opens the broker. It makes no call. Unknown values, such as the address of a cluster made in the same run,
@@ -167,16 +229,13 @@ func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureReque
 	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData = b, b, b
 	resp.ActionData, resp.ListResourceData = b, b
 
-	settings := config.Settings{Ledger: m.Ledger.ValueString(), Owner: m.Owner.ValueString(),
-		MaxTTL: m.MaxTTL.ValueString(), ApprovalsDir: m.ApprovalsDir.ValueString(),
-		WaitForApproval: m.WaitForApproval.ValueString()}
-	settings.Targets = readTargets(ctx, m.Targets, b.unknown, &resp.Diagnostics)
+	settings := m.settings(ctx, b.unknown, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || m.unknown() {
 		return
 	}
 	runtime, err := p.open(ctx, settings)
 	if err != nil {
-		addError(&resp.Diagnostics, "Cannot configure the provider", err)
+		addConfigError(&resp.Diagnostics, settings.File, err)
 		return
 	}
 	logs := context.WithoutCancel(ctx)
@@ -210,5 +269,6 @@ func (p *jitProvider) DataSources(context.Context) []func() datasource.DataSourc
 		func() datasource.DataSource { return &personsData{dataBase{name: "persons"}} },
 		func() datasource.DataSource { return &policyData{dataBase{name: "policy"}} },
 		func() datasource.DataSource { return &standingData{dataBase{name: "standing_access"}} },
+		func() datasource.DataSource { return &targetsData{dataBase{name: "targets"}} },
 	}
 }

@@ -59,7 +59,7 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 	},
 	"gcp": {
 		MarkdownDescription: "Google Cloud. A grant is a binding with a condition in the policy of a project, " +
-			"folder, organization or bucket; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application " +
+			"folder, organization or resource; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application " +
 			"Default Credentials.",
 		Attributes: map[string]schema.Attribute{
 			"credentials": text("The path of a credentials file: a service account's key, or the configuration of a " +
@@ -70,7 +70,7 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 				"set no credentials, requests carry none."),
 			"scopes": list("Where to look for bindings that the ledger does not know, as scopes of grants. " +
 				"`projects/<id>/buckets` stands for all buckets of a project. Default: every project, folder and " +
-				"organization that the credentials can see, and no buckets."),
+				"organization that the credentials can see, and no other resources."),
 		},
 	},
 	"hoop": {

@@ -318,3 +318,14 @@ func TestDestroyWithoutLedger(t *testing.T) {
 		}
 	})
 }
+
+// The plan of a new policy does not say that its name is taken while the ledger cannot be read.
+func TestNameOfAPolicyWithoutTheLedger(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configureWith(w, `ledger = "postgres://jit@127.0.0.1:1/jit?connect_timeout=1"`, policy("fresh"))
+		r := w.Run("plan", "-no-color")
+		if text := r.Text(); strings.Contains(text, "The name is taken") || !strings.Contains(text, "The ledger cannot be read") {
+			t.Errorf("plan exits with %d:\n%s", r.ExitCode, text)
+		}
+	})
+}
