@@ -39,7 +39,8 @@ prints before you adopt it. jit does not record access with the marker of anothe
 critical if neither the ledger nor an end on the target explains it.
 
 Existing records stay as they are. Run jit sweep afterwards to remove access that is over. jit cannot write a marker on
-aws_identity_center, nor for basic roles and public access on gcp; those grants are lost with the ledger.
+aws_identity_center, nor on gcp for basic roles, public access and resources that take no condition; those grants are
+lost with the ledger.
 
 Exit codes: 0 the ledger explains every marker, 1 a grant could not be recorded, or --dry-run found some to record,
 2 something could not be read, 3 the command line or the settings are wrong, 5 no target has that name.`,

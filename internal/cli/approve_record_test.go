@@ -119,7 +119,7 @@ func TestForgedDecisions(t *testing.T) {
 				o.intact()
 				return
 			}
-			o.run("audit", "verify").wantCode(exitNotDone).wantOut(string(g.ID), tt.says).wantErr("1 findings")
+			o.run("audit", "verify").wantCode(exitNotDone).wantOut(string(g.ID), tt.says).wantErr("1 finding")
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/forge"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/plan"
 )
 
 // site is the forge that a flag names.
@@ -107,10 +108,11 @@ func about(flag string, err error) error {
 
 // decideByReview records the reviews of a pull request for each request of a plan.
 func (p *program) decideByReview(ctx context.Context, rt *config.Runtime, v verdict) error {
-	requests, unknown, err := readPlan(v.plan)
+	asked, err := plan.Load("--plan", v.plan)
 	if err != nil {
 		return usage(err)
 	}
+	requests, unknown := asked.Requests()
 	from, ref, found, err := reviewsOf(ctx, v)
 	if err != nil {
 		return err
@@ -127,18 +129,18 @@ func (p *program) decideByReview(ctx context.Context, rt *config.Runtime, v verd
 	}
 	left := len(unknown)
 	for _, r := range requests {
-		recorded, ignored, err := rt.Broker.DecideByReview(ctx, r.request, r.digest, reviews)
+		recorded, ignored, err := rt.Broker.DecideByReview(ctx, r.Asked, r.Digest, reviews)
 		if errors.Is(err, jit.ErrInvalid) || errors.Is(err, jit.ErrDenied) { // it holds up no other request
 			ignored, err = []string{err.Error()}, nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.address, err)
+			return fmt.Errorf("%s: %w", r.Address, err)
 		}
 		for _, why := range ignored {
-			fmt.Fprintf(p.err, "note: %s: %s\n", printable(r.address), printable(why))
+			fmt.Fprintf(p.err, "note: %s: %s\n", printable(r.Address), printable(why))
 		}
 		for _, one := range recorded {
-			fmt.Fprintf(p.out, "%s approved %s in %s.\n", printable(one.Person), printable(r.address), ref)
+			fmt.Fprintf(p.out, "%s approved %s in %s.\n", printable(one.Person), printable(r.Address), ref)
 		}
 		if len(recorded) == 0 {
 			left++

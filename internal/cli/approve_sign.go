@@ -14,6 +14,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/plan"
 )
 
 // decidePlan signs a statement about each request of a plan that the user confirms, and writes it into the folder.
@@ -22,10 +23,11 @@ func (p *program) decidePlan(ctx context.Context, v verdict) error {
 	if err != nil {
 		return err
 	}
-	requests, unknown, err := readPlan(v.plan)
+	asked, err := plan.Load("--plan", v.plan)
 	if err != nil {
 		return usage(err)
 	}
+	requests, unknown := asked.Requests()
 	for _, why := range unknown {
 		fmt.Fprintf(p.err, "note: %s\n", printable(why))
 	}
@@ -33,7 +35,7 @@ func (p *program) decidePlan(ctx context.Context, v verdict) error {
 		fmt.Fprintln(p.err, "The plan has no request to decide on: no jit_grant in it begins or asks for more.")
 		return undecided(len(unknown))
 	}
-	if _, err := p.statement(v, requests[0].digest); err != nil { // before somebody types a passphrase
+	if _, err := p.statement(v, requests[0].Digest); err != nil { // before somebody types a passphrase
 		return err
 	}
 	sign, done, err := p.signing(ctx, v, anyKey, "")
@@ -49,6 +51,9 @@ func (p *program) decidePlan(ctx context.Context, v verdict) error {
 		case !agreed:
 			left++
 		}
+	}
+	if left < len(requests)+len(unknown) && !v.print {
+		fmt.Fprintln(p.err, "Commit the files, then plan and apply again.")
 	}
 	return undecided(left)
 }
@@ -66,15 +71,15 @@ type keeper func(v verdict, s approval.Statement, content []byte) (string, error
 
 // decideOn shows one request, asks, signs the statement about it and keeps it. agreed is false if the answer is no.
 func (p *program) decideOn(
-	ctx context.Context, v verdict, r asked, sign signing, keep keeper,
+	ctx context.Context, v verdict, r plan.Request, sign signing, keep keeper,
 ) (agreed bool, err error) {
-	s, err := p.statement(v, r.digest)
+	s, err := p.statement(v, r.Digest)
 	if err != nil {
 		return false, err
 	}
-	text := s.Text(r.fields)
-	fmt.Fprintf(p.err, "%s\n%s\n", printable(r.address), text)
-	for _, name := range r.sensitive {
+	text := s.Text(r.Fields)
+	fmt.Fprintf(p.err, "%s\n%s\n", printable(r.Address), text)
+	for _, name := range r.Sensitive {
 		fmt.Fprintf(p.err, "warning: the plan marks %s as sensitive, and the statement shows it\n", name)
 	}
 	if !p.agrees(ctx, v) {
@@ -177,8 +182,8 @@ func (p *program) decideRecorded(ctx context.Context, rt *config.Runtime, v verd
 	if err != nil {
 		return unreadable(err)
 	}
-	request := asked{address: "grant " + string(g.ID), fields: g.RequestFields(), digest: g.RequestDigest(id)}
-	if _, err := p.statement(v, request.digest); err != nil {
+	request := plan.Request{Address: "grant " + string(g.ID), Fields: g.RequestFields(), Digest: g.RequestDigest(id)}
+	if _, err := p.statement(v, request.Digest); err != nil {
 		return err
 	}
 	sign, done, err := p.signing(ctx, v, fault, " of "+v.approver)

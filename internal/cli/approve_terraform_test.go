@@ -45,7 +45,7 @@ resource "jit_person" "lea" {
 }
 resource "jit_policy" "prod" {
   name       = "prod"
-  match      = {}
+  match      = [{}]
   approval   = [{ required = 1, from = ["lea"] }]
   depends_on = [jit_person.lea]
 }

@@ -132,7 +132,7 @@ func TestPlansWithNothingToApprove(t *testing.T) {
 		{"a repair", func(_, change, after object) {
 			change["actions"], change["before"] = []string{"update"}, after
 		}, exitDone, "no request"},
-		{"a renewal in words", func(_, _, after object) { after["renewal"] = "two" }, exitNotDone, `its renewal, "two"`},
+		{"a renewal in words", func(_, _, after object) { after["renewal"] = "two" }, exitNotDone, `renewal: "two"`},
 		{"a length in words", func(_, _, after object) { after["ttl"] = "long" }, exitNotDone, `"long"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

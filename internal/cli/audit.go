@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 )
 
@@ -47,11 +48,13 @@ Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the c
 type verified struct {
 	ledger.Report
 	HeadProblem string `json:"head_problem,omitempty"`
+	// Behind says that the ledger has gone back in time.
+	Behind      string `json:"behind,omitempty"`
 	HeadChecked bool   `json:"head_checked"`
 	Signed      bool   `json:"head_signature_checked,omitempty"`
 }
 
-func (v verified) OK() bool { return v.Report.OK() && v.HeadProblem == "" }
+func (v verified) OK() bool { return v.Report.OK() && v.HeadProblem == "" && v.Behind == "" }
 
 func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, head headCheck) error {
 	kept, signed, err := head.load()
@@ -65,6 +68,9 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, head head
 	if err != nil {
 		return unreadable(err)
 	}
+	if err := rt.Ledger.Recall(ctx); errors.Is(err, jit.ErrBehind) {
+		v.Behind = err.Error()
+	}
 	if err := p.printVerified(v); err != nil {
 		return notDone(err)
 	}
@@ -72,6 +78,8 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, head head
 		fmt.Fprintln(p.err, "warning: the signature of the head was not checked; name the signing key with --signer")
 	}
 	switch {
+	case v.Behind != "":
+		return notDone(errors.New(v.Behind))
 	case v.HeadProblem != "":
 		return notDone(errors.New(v.HeadProblem))
 	case !v.OK():
@@ -81,8 +89,8 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, head head
 }
 
 func notIntact(r ledger.Report) error {
-	return fmt.Errorf("the record is not intact: %d findings among %d events and %d grants",
-		r.Findings(), r.Events, r.Grants)
+	return fmt.Errorf("the record is not intact: %s among %s and %s", counted(r.Findings(), "finding"),
+		counted(r.Events, "event"), counted(r.Grants, "grant"))
 }
 
 // printVerified prints the outcome of a check.
@@ -97,8 +105,12 @@ func (p *program) printVerified(v verified) error {
 	if !v.OK() {
 		return nil
 	}
-	_, err := fmt.Fprintf(p.out, "The record is intact: %d events, %d grants that agree with them, head %s.\n",
-		v.Events, v.Grants, cmp.Or(v.Head, "none"))
+	agree := "agree"
+	if v.Grants == 1 {
+		agree = "agrees"
+	}
+	_, err := fmt.Fprintf(p.out, "The record is intact: %s, %s that %s with them, head %s.\n",
+		counted(v.Events, "event"), counted(v.Grants, "grant"), agree, cmp.Or(v.Head, "none"))
 	if !v.HeadChecked && v.Events > 0 {
 		fmt.Fprintln(p.out, "A cut tail goes unnoticed without --head: "+
 			"keep the head elsewhere (jit audit head) and check the record against it.")
@@ -117,10 +129,10 @@ func (p *program) printDamage(r ledger.Report) {
 		fmt.Fprintln(p.out, printable(m.String()))
 	}
 	if more := r.MismatchCount - int64(len(r.Mismatches)); more > 0 {
-		fmt.Fprintf(p.out, "%d more rows differ from the events.\n", more)
+		fmt.Fprintf(p.out, "Further rows that differ from the events: %d.\n", more)
 	}
 	if r.Older > 0 {
-		fmt.Fprintf(p.out, "%d grants could not be compared in full: their older events do not record every fact.\n",
-			r.Older)
+		fmt.Fprintf(p.out, "%s could not be compared in full: older events do not record every fact.\n",
+			counted(r.Older, "grant"))
 	}
 }

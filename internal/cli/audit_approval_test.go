@@ -24,5 +24,5 @@ func TestVerifyRecountsApprovals(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.run("audit", "verify").wantCode(exitNotDone).
-		wantOut(string(g.ID), "the approval of 0 of group:leads, and 1 are required").wantErr("1 findings")
+		wantOut(string(g.ID), "the approval of 0 of group:leads, and 1 are required").wantErr("1 finding")
 }

@@ -5,11 +5,9 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -87,15 +85,23 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, o exportO
 			return unreadable(err)
 		}
 	}
-	to := p.out
-	if o.output != "" {
-		file, openErr := os.OpenFile(o.output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if openErr != nil {
-			return notDone(fmt.Errorf("export: %w", openErr))
-		}
-		defer func() { err = errors.Join(err, notDone(file.Close())) }()
-		to = file
+	if o.output == "" {
+		return p.writeEvents(ctx, rt, p.out, first, o)
 	}
+	// An error of the ledger has a code of its own, so it is not an error of the file.
+	var unread error
+	err = replaceFile(o.output, func(file io.Writer) error {
+		unread = p.writeEvents(ctx, rt, file, first, o)
+		return unread
+	})
+	if err == nil || unread != nil {
+		return unread
+	}
+	return notDone(fmt.Errorf("export: %w", err))
+}
+
+// writeEvents writes the events from number first on.
+func (p *program) writeEvents(ctx context.Context, rt *config.Runtime, to io.Writer, first int64, o exportOptions) error {
 	buffered := bufio.NewWriter(to)
 	write, err := p.eventWriter(ctx, rt, buffered, o)
 	if err != nil {
@@ -203,7 +209,7 @@ func cellJSON(facts map[string]string) (string, error) {
 		return "", nil
 	}
 	text, err := json.Marshal(facts)
-	return strings.ReplaceAll(visibleJSON(string(text)), ";", `\u003b`), err
+	return strings.ReplaceAll(jit.VisibleJSON(string(text)), ";", `\u003b`), err
 }
 
 // formula matches where a spreadsheet would read a formula: at the beginning of a cell, and after a semicolon, which

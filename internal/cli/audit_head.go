@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/hiddeco/sshsig"
@@ -113,7 +114,7 @@ func (p *program) writeHead(h auditHead, file string) error {
 		_, err = p.out.Write(text)
 		return err
 	}
-	return os.WriteFile(file, text, 0o600)
+	return replaceFile(file, func(to io.Writer) error { _, err := to.Write(text); return err })
 }
 
 const headHint = "name a file that jit audit head wrote"

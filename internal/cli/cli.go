@@ -41,13 +41,18 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		o.Now = time.Now
 	}
 	o.Version = cmp.Or(o.Version, "dev")
-	p := &program{in: stdin, out: stdout, err: &screen{Writer: stderr}, Options: o}
+	output := &lasting{Writer: stdout}
+	p := &program{in: stdin, out: output, err: &screen{Writer: stderr}, Options: o}
 	if o.Terminal {
-		p.out = &screen{Writer: stdout}
+		p.out = &screen{Writer: output}
 	}
 	root := p.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if lost := output.failed(); lost != nil && (err == nil || errors.Is(err, lost)) {
+		fmt.Fprintf(p.err, "error: the output is incomplete: %v\n", lost)
+		return exitNotDone
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -117,9 +122,10 @@ Wherever a command takes the ID of a grant, you may write only its beginning, wi
 	flags.DurationVar(&p.timeout, "timeout", 15*time.Minute, "give up after this time; the command then fails")
 	_ = root.RegisterFlagCompletionFunc("timeout", cobra.NoFileCompletions)
 	root.AddCommand(
-		p.listCommand(), p.showCommand(), p.reviewCommand(), p.approveCommand(), p.denyCommand(), p.revokeCommand(),
-		p.sweepCommand(), p.scanCommand(), p.adoptCommand(),
-		p.reportCommand(), p.notifyCommand(), p.auditCommand(), p.versionCommand(), p.exitCodesCommand(),
+		p.listCommand(), p.showCommand(), p.reviewCommand(), p.requestCommand(), p.approveCommand(), p.denyCommand(),
+		p.revokeCommand(), p.pruneCommand(), p.sweepCommand(), p.scanCommand(), p.adoptCommand(),
+		p.reportCommand(), p.notifyCommand(), p.auditCommand(), p.ledgerCommand(),
+		p.versionCommand(), p.exitCodesCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -194,9 +200,8 @@ func (p *program) warn(text string) {
 
 // withRuntime opens the ledger and the targets of the settings and calls do, which gets at most --timeout.
 func (p *program) withRuntime(ctx context.Context, source jit.Source, do action) error {
-	if p.timeout <= 0 {
-		return usage(jit.Invalid("--timeout", "write for example --timeout 15m", "%s is not a positive duration",
-			p.timeout))
+	if err := p.checkTimeout(); err != nil {
+		return usage(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -214,6 +219,13 @@ func (p *program) withRuntime(ctx context.Context, source jit.Source, do action)
 			config.DefaultFile, rt.Broker.Owner, printable(ledgerName(s.Ledger)))
 	}
 	return do(ctx, rt)
+}
+
+func (p *program) checkTimeout() error {
+	if p.timeout > 0 {
+		return nil
+	}
+	return jit.Invalid("--timeout", "write for example --timeout 15m", "%s is not a positive duration", p.timeout)
 }
 
 // printErrors prints errors that do not end the command.

@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// The exit codes, explained to users by exitCodes. 4 is reserved for requests that wait for an approval.
+// The exit codes, explained to users by exitCodes. jit review and jit request have codes of their own too.
 const (
 	exitDone        = 0
 	exitNotDone     = 1
@@ -19,7 +19,7 @@ const (
 	exitInterrupted = 130
 )
 
-const exitCodes = `Every command of jit but jit review ends with one of these exit codes:
+const exitCodes = `Every command of jit but jit review and jit request ends with one of these exit codes:
 
   0    done; nothing is left to do
   1    not done: something could not be revoked or recorded, was not confirmed, or needs your attention,

@@ -46,6 +46,9 @@ array of grants; state, remaining_seconds and outstanding describe this moment.`
 
 func (p *program) list(ctx context.Context, rt *config.Runtime, s selection) error {
 	grants, err := s.grants(ctx, rt)
+	if err == nil {
+		p.warnBehind(ctx, rt)
+	}
 	switch {
 	case err != nil:
 		return err

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/notice"
 )
 
@@ -22,14 +23,19 @@ type hook struct {
 	mu    sync.Mutex
 	code  int
 	types []string
+	// about are what the accepted notices of each id were about.
+	about map[string]map[string]bool
 }
 
 // newHook starts a receiver and adds it to jit.hcl as ops, with more settings of the receiver and further lines.
 func (w *world) newHook(more string, lines ...string) *hook {
 	w.t.Helper()
-	h := &hook{code: http.StatusOK}
+	h := &hook{code: http.StatusOK, about: map[string]map[string]bool{}}
 	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
-		var e struct{ Type string }
+		var e struct {
+			ID, Type string
+			Data     struct{ Event jit.Event }
+		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil || json.Unmarshal(body, &e) != nil || r.Header.Get("webhook-signature") == "" {
 			w.t.Errorf("%s: %v", body, err)
@@ -38,6 +44,10 @@ func (w *world) newHook(more string, lines ...string) *hook {
 		defer h.mu.Unlock()
 		if answer.WriteHeader(h.code); h.code == http.StatusOK {
 			h.types = append(h.types, strings.TrimPrefix(e.Type, "io.github.jitaccess."))
+			if h.about[e.ID] == nil {
+				h.about[e.ID] = map[string]bool{}
+			}
+			h.about[e.ID][e.Data.Event.Hash] = true
 		}
 	}))
 	w.t.Cleanup(server.Close)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -29,8 +31,9 @@ func (p *program) reportCommand() *cobra.Command {
 		Short: "Write who had access to what in a period, as one HTML file",
 		Long: `Write the grants that gave access in a period: who, what, why, from when until when, and how each ended. The
 report also says who asked for each grant, in which change, and who approved it. It has a timeline, what people
-decided on requests, which requests lapsed, drift, failed revocations and policy changes. The HTML file needs no script and no network. It names the head of the record (the number
-and hash of the last event), which jit audit verify checks.
+decided on requests, which requests lapsed, drift, failed revocations and policy changes. Each row links to the facts
+and events of its grant, in the same file, for the first 1,000 grants. The HTML file needs no script and no network. It
+names the head of the record (the number and hash of the last event), which jit audit verify checks.
 
 Exit codes: 0 written, 1 the file could not be written, or the record is not intact, 2 the ledger could not be read,
 3 the command line or the settings are wrong, 5 no target or principal has that name.`,
@@ -110,22 +113,33 @@ func (p *program) writeReport(r status.Report, output string) error {
 		_, err := page.WriteTo(p.out)
 		return err
 	}
-	if err := replaceFile(output, page.Bytes()); err != nil {
+	write := func(file io.Writer) error { _, err := page.WriteTo(file); return err }
+	if err := replaceFile(output, write); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	fmt.Fprintf(p.err, "Wrote %s to %s.\n", counted(r.Totals.Grants, "grant"), printable(output))
 	return nil
 }
 
-// replaceFile replaces a file as a whole, readable only by its owner. On an error the old file stays.
-func replaceFile(name string, text []byte) error {
-	next, err := os.CreateTemp(filepath.Dir(name), ".report-*")
+// replaceFile replaces a file as a whole by what write writes, readable only by its owner. On an error the old file
+// stays. A link stays, and what it leads to is replaced. It writes into a pipe or a device as it is.
+func replaceFile(name string, write func(io.Writer) error) error {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		file, err := os.OpenFile(name, os.O_WRONLY, 0) // #nosec G304 -- the user names it
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(file), file.Close())
+	}
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
+	next, err := os.CreateTemp(filepath.Dir(name), ".jit-*")
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	defer func() { _ = os.Remove(next.Name()) }() // after the rename there is none
-	_, err = next.Write(text)
-	if err := cmp.Or(err, next.Close()); err != nil {
+	if err := errors.Join(write(next), next.Sync(), next.Close()); err != nil {
 		return err
 	}
 	return os.Rename(next.Name(), name)

@@ -11,46 +11,106 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// exitUndecided is an exit code of jit review alone. Its errors are 1, also those that are 2 for other commands.
-const exitUndecided = 2
+// Exit codes of jit review alone. Its errors are 1, also those that are 2 for other commands.
+const (
+	exitUndecided = 2
+	exitRefused   = 4
+)
 
 func (p *program) reviewCommand() *cobra.Command {
 	var s selection
 	var pending bool
-	cmd := p.command(&cobra.Command{
-		Use:   "review --pending",
-		Short: "List the decisions that somebody must take",
-		Long: `List what waits for a decision in the ledger, of every owner: the requests that need approval, and the
-grants that broke the glass and that nobody signed off. Each comes with who may decide, and the command.
+	var r planReview
+	cmd := &cobra.Command{
+		Use:   "review {PLAN.json | --pending}",
+		Short: "List what a person must decide about a plan, or the decisions that wait",
+		Long: `List what a person must decide about a plan: the grants that it begins, changes or ends, with the verdict of
+the policies; the access that resources of other providers give and take away; and the rules that it loosens. PLAN.json
+is the output of terraform show -json PLANFILE; - is stdin.
 
-jit review ends with exit code 0 if nothing waits, 2 if somebody must decide, 1 after an error, and 3 if the command
-line or the settings are wrong.`,
-		Example: `  jit review --pending
+jit judges each grant as the plan did: by the policies and persons of the ledger and of the plan, and by the approvals
+in the approvals folder. It calls no target and writes nothing. If it cannot read the ledger, it takes the rules from
+the state before the plan, and says so. If only the apply knows a value of a rule, jit assumes that it permits more. To
+compare the provider block and jit.hcl too, name a folder with the configuration of the base branch: --base FOLDER.
+
+With --pending, jit lists the decisions that wait in the ledger, of every owner: requests that need approval, and grants
+that broke the glass and that nobody has signed off. For each, it names who may decide, and the command.
+
+jit review ends with one of these exit codes:
+
+  0    nothing to decide
+  1    an error
+  2    somebody must decide
+  3    the command line or the settings are wrong
+  4    an apply refuses a part of the plan`,
+		Example: `  terraform show -json tfplan > plan.json
+  jit review plan.json
+  jit review plan.json --format markdown --base ../main > comment.md
   jit review --pending --target 'prod*' --json`,
-	}, func([]string) error {
-		if !pending {
-			return jit.Invalid("--pending", "write jit review --pending", "say what to review")
-		}
-		return nil
-	}, func(ctx context.Context, rt *config.Runtime) error { return p.reviewPending(ctx, rt, s) })
-	cmd.Flags().BoolVar(&pending, "pending", false, "what waits in the ledger")
-	s.addFlags(p, cmd)
-	cmd.Flags().StringVar(&s.owner, "owner", "", "only grants of this `owner` (default '*', all owners)")
-	_ = cmd.RegisterFlagCompletionFunc("owner", cobra.NoFileCompletions)
-	p.jsonFlag(cmd)
-	run := cmd.RunE
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		err := run(cmd, args)
-		var open undecidedError
-		if errors.As(err, &open) {
-			return codeError{exitUndecided, open}
-		}
-		if err != nil && code(cmd.Context(), err) == exitUnreadable {
-			return notDone(err)
-		}
-		return err
+		Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return []string{"json"}, cobra.ShellCompDirectiveFilterFileExt
+		},
 	}
-	return cmd
+	flags := cmd.Flags()
+	flags.BoolVar(&pending, "pending", false, "what waits in the ledger")
+	s.addFlags(p, cmd)
+	flags.StringVar(&s.owner, "owner", "",
+		"the `owner`s of the plan, separated by commas (default owner of jit.hcl); with "+
+			"--pending, only grants of this owner (default '*', all owners)")
+	r.addFlags(cmd)
+	p.jsonFlag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("owner", cobra.NoFileCompletions)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkReview(cmd, args, pending); err != nil {
+			return usage(err)
+		}
+		if pending {
+			return reviewed(cmd, p.withRuntime(cmd.Context(), jit.FromCLI,
+				func(ctx context.Context, rt *config.Runtime) error { return p.reviewPending(ctx, rt, s) }))
+		}
+		r.file, r.owners = args[0], s.owner
+		return reviewed(cmd, p.reviewPlan(cmd.Context(), r))
+	}
+	return leaf(cmd)
+}
+
+// checkReview refuses a command line without a clear subject, and flags of the other one.
+func checkReview(cmd *cobra.Command, args []string, pending bool) error {
+	const hint = "write jit review plan.json, or jit review --pending; terraform plan -out=tfplan && " +
+		"terraform show -json tfplan > plan.json writes it"
+	others := []string{"target", "principal"}
+	switch {
+	case len(args) == 0 && !pending:
+		return jit.Invalid("PLAN.json", hint, "nothing says what to review")
+	case len(args) > 0 && pending:
+		return jit.Invalid("--pending", hint, "a plan and the ledger are two reviews")
+	case len(args) > 1:
+		return jit.Invalid("PLAN.json", "review one plan at a time", "there are %d plans", len(args))
+	case pending:
+		others = []string{"format", "base", "key"}
+	}
+	for _, name := range others {
+		if cmd.Flags().Changed(name) {
+			return jit.Invalid("--"+name, "leave it out", "it has no effect here")
+		}
+	}
+	return nil
+}
+
+// reviewed gives the error of a review its exit code.
+func reviewed(cmd *cobra.Command, err error) error {
+	var open undecidedError
+	if errors.As(err, &open) {
+		return codeError{exitUndecided, open}
+	}
+	if err != nil && code(cmd.Context(), err) == exitUnreadable && !errors.As(err, &codeError{}) {
+		return notDone(err)
+	}
+	return err
 }
 
 // undecidedError is the error that somebody must decide about so many grants.

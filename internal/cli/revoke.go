@@ -97,8 +97,11 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, r revocation) 
 	if len(r.prefixes) > 0 {
 		find = p.byID
 	}
+	unresolved := r.resolve(ctx, rt)
 	grants, err := find(ctx, rt, r)
 	switch {
+	case len(grants) == 0 && unresolved != nil && (err == nil || errors.Is(err, errNoPrincipal)):
+		return unresolved
 	case errors.Is(err, errNoPrincipal):
 		return p.nothingOf(ctx, rt, r, err)
 	case len(grants) == 0 && err != nil:
@@ -115,8 +118,8 @@ func (p *program) revoke(ctx context.Context, rt *config.Runtime, r revocation) 
 	if printErr := p.printOutcomes(outcomes); printErr != nil {
 		return notDone(printErr)
 	}
-	// An unknown id does not stop the others.
-	return errors.Join(unfinishedOutcomes(outcomes), err)
+	// An unknown id does not stop the others, nor does a target that does not tell who the principal is.
+	return errors.Join(unfinishedOutcomes(outcomes), err, unresolved)
 }
 
 // nothingOf reports success if no record names the principal: it has no access to end. If the target is unknown, or no

@@ -148,7 +148,7 @@ func withMarker(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) 
 		found = append(found, grants...)
 		unread = append(unread, err)
 	}
-	group.SetLimit(maxRevocations)
+	group.SetLimit(maxScopes)
 	for name, target := range rt.Targets {
 		scopes, err := target.Scopes(ctx)
 		if err != nil {

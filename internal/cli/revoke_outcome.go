@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,8 +14,12 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// maxRevocations caps how many grants are revoked at the same time. Those of one scope share their calls.
-const maxRevocations = 64
+const (
+	// maxScopes caps on how many scopes grants are revoked at the same time.
+	maxScopes = 64
+	// maxRevocations caps how many grants of one scope are revoked at the same time. They share their calls.
+	maxRevocations = 1000
+)
 
 // The results of a revocation. stepFailed is the fourth.
 const (
@@ -37,19 +43,29 @@ type outcome struct {
 	who string
 }
 
-// revokeEach revokes all grants at the same time, so that those of one scope share their calls.
+// revokeEach revokes all grants: several scopes, and of each scope many grants, at the same time.
 func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []jit.Grant, r revocation) []outcome {
-	outcomes := make([]outcome, len(grants))
-	var group errgroup.Group
-	group.SetLimit(maxRevocations)
+	outcomes, scopes := make([]outcome, len(grants)), map[jit.Place][]int{}
 	for i, g := range grants {
+		scopes[g.Place()] = append(scopes[g.Place()], i)
+	}
+	eachOf(maxScopes, slices.Collect(maps.Values(scopes)), func(of []int) {
+		eachOf(maxRevocations, of, func(i int) { outcomes[i] = p.revokeOne(ctx, rt, grants[i], r) })
+	})
+	return outcomes
+}
+
+// eachOf calls do for all items, at most so many at the same time.
+func eachOf[T any](most int, items []T, do func(T)) {
+	var group errgroup.Group
+	group.SetLimit(most)
+	for _, item := range items {
 		group.Go(func() error {
-			outcomes[i] = p.revokeOne(ctx, rt, g, r)
+			do(item)
 			return nil
 		})
 	}
-	_ = group.Wait() // each outcome holds its own error
-	return outcomes
+	_ = group.Wait() // do returns no error
 }
 
 func (p *program) revokeOne(ctx context.Context, rt *config.Runtime, g jit.Grant, r revocation) outcome {

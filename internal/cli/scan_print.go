@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
@@ -83,8 +84,10 @@ func (p *program) printFindings(found scanned) {
 			t.row(string(s.Severity), s.Target, s.Scope, s.Principal, s.Role, s.Detail, string(s.Shadows), accepted)
 		}
 		t.flush()
-	case found.Complete():
+	case found.Complete() && !slices.ContainsFunc(found.Targets, func(c sweeper.Coverage) bool { return len(c.Read) == 0 }):
 		fmt.Fprintln(p.err, "No standing access.")
+	case found.Complete():
+		fmt.Fprintln(p.err, "No standing access in the scopes that were read.")
 	default:
 		fmt.Fprintln(p.err, "No standing access in the scopes that could be read.")
 	}
@@ -115,7 +118,7 @@ func (p *program) printCoverage(all []sweeper.Coverage) {
 }
 
 // counted writes a number of things.
-func counted(n int, thing string) string {
+func counted[N int | int64](n N, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}

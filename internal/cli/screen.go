@@ -2,12 +2,10 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
+	"cmp"
 	"io"
 	"strings"
 	"sync"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -43,12 +41,36 @@ func (s *screen) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
+// lasting is standard output. It remembers the first error, because much is printed without looking at the error.
+type lasting struct {
+	io.Writer
+
+	mu  sync.Mutex
+	err error
+}
+
+// Write writes text.
+func (c *lasting) Write(text []byte) (int, error) {
+	n, err := c.Writer.Write(text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = cmp.Or(c.err, err)
+	return n, err
+}
+
+// failed returns the first error of a write.
+func (c *lasting) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
 // jsonLines writes JSON values and escapes their hidden characters as JSON does.
 type jsonLines struct{ io.Writer }
 
 // Write writes text, which must end with a whole value.
 func (j jsonLines) Write(text []byte) (int, error) {
-	if _, err := io.WriteString(j.Writer, visibleJSON(string(text))); err != nil {
+	if _, err := io.WriteString(j.Writer, jit.VisibleJSON(string(text))); err != nil {
 		return 0, err
 	}
 	return len(text), nil
@@ -62,32 +84,10 @@ func indented(message string) string { return strings.ReplaceAll(message, "\n", 
 
 // printJSON writes v as indented JSON, with <, > and & unchanged and hidden characters as \u202e.
 func (p *program) printJSON(v any) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
+	text, err := jit.JSON(v)
+	if err != nil {
 		return err
 	}
-	_, err := io.WriteString(p.out, visibleJSON(text.String()))
+	_, err = p.out.Write(text)
 	return err
-}
-
-// visibleJSON returns JSON with the hidden characters in its strings escaped. Outside of strings, its only hidden
-// characters are line feeds.
-func visibleJSON(text string) string {
-	hidden := func(r rune) bool { return r != '\n' && jit.Hidden(r) }
-	var b strings.Builder
-	for {
-		i := strings.IndexFunc(text, hidden)
-		if i < 0 {
-			return b.String() + text
-		}
-		r, size := utf8.DecodeRuneInString(text[i:])
-		b.WriteString(text[:i])
-		for _, unit := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-		text = text[i+size:]
-	}
 }

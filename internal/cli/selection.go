@@ -21,6 +21,8 @@ type selection struct {
 	target, principal, owner, state string
 	// closed selects also grants that are over and gone from their target.
 	closed bool
+	// names are the other names of the principal, by target, which only the target knows; see [selection.resolve].
+	names map[string][]string
 	// unsigned selects only break-glass grants without a sign-off, live or over.
 	unsigned bool
 }
@@ -70,9 +72,53 @@ func (s *selection) matcher(rt *config.Runtime) (func(jit.Grant) bool, error) {
 	}
 	now, spelled := rt.Broker.Now(), spelledAs(rt, s.principal)
 	return func(g jit.Grant) bool {
-		named := principal(g.Principal) || g.PrincipalName != "" && principal(g.PrincipalName) || spelled(g)
+		named := principal(g.Principal) || g.PrincipalName != "" && principal(g.PrincipalName) || spelled(g) ||
+			slices.Contains(s.names[g.Target], g.Principal)
 		return target(g.Target) && named && (s.state == "" || string(g.State(now)) == s.state)
 	}, nil
+}
+
+// resolve asks the targets of open grants for the other names of the principal, where only they know which name belongs
+// to which id. The error says which target could not tell; the names of the others are known then. A target that no
+// longer knows an id cannot tell either: the person may have been deleted before the access.
+func (s *selection) resolve(ctx context.Context, rt *config.Runtime) error {
+	if s.principal == "" || isGlob(s.principal) {
+		return nil
+	}
+	s.names = map[string][]string{}
+	untold := map[string]error{}
+	_, err := recorded(ctx, rt, jit.Filter{Open: true}, func(g jit.Grant) bool {
+		target, configured := rt.Broker.Targets[g.Target]
+		asked := g.Binding
+		asked.Principal = s.principal
+		if _, known := s.names[g.Target]; known || !configured {
+			return false
+		}
+		asked, _, err := target.Check(asked)
+		if err != nil {
+			return false // it is no principal there
+		}
+		given, err := target.Given(ctx, asked, false)
+		if err != nil || !given.Principal.Unresolved {
+			return false
+		}
+		named := given.Principal.Name != ""
+		given, err = target.Given(ctx, asked, true)
+		var refused *jit.Error
+		switch {
+		case err == nil:
+			s.names[g.Target] = given.Principal.All()
+		case named && errors.As(err, &refused) && refused.Attribute == "principal": // nobody has that name there
+		default:
+			untold[g.Target] = fmt.Errorf("ask target %q who %q is: %w", g.Target, s.principal, err)
+		}
+		return false
+	})
+	maps.DeleteFunc(untold, func(target string, _ error) bool { return s.names[target] != nil })
+	if err != nil || len(untold) == 0 {
+		return nil //nolint:nilerr // what follows says that the ledger cannot be read
+	}
+	return unreadable(errors.Join(slices.Collect(maps.Values(untold))...))
 }
 
 // spelledAs returns a test for grants whose principal is the text in canonical form, by the target of the grant.
@@ -107,7 +153,7 @@ func (s *selection) ledgerMatcher(ctx context.Context, rt *config.Runtime) (func
 	if err != nil || s.principal == "" {
 		return matches, err
 	}
-	named, err := (&selection{principal: s.principal}).matcher(rt)
+	named, err := (&selection{principal: s.principal, names: s.names}).matcher(rt)
 	if err != nil {
 		return nil, err
 	}

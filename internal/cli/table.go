@@ -32,9 +32,14 @@ func (p *program) table(w io.Writer, optional ...string) *table {
 		if columns, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && columns > 0 {
 			t.width = columns
 		}
-		t.colour = w == p.out && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	}
+	t.colour = p.colours(w)
 	return t
+}
+
+// colours reports whether what is written to w may have colours.
+func (p *program) colours(w io.Writer) bool {
+	return p.Terminal && w == p.out && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 // row adds a row; the first row is the heading.

@@ -60,8 +60,8 @@ func TestWrongSettings(t *testing.T) {
 		{"bad syntax", "owner = \"payments\"\ntargets = {\n", []string{"jit.hcl:"}},
 		{"an unknown attribute", "\n\nlegder = \"x\"\n", []string{"jit.hcl:3: ", "legder"}},
 		{"a variable that is not set", "ledger = env(\"JIT_TEST_UNSET\")\n", []string{"jit.hcl:1: ", "JIT_TEST_UNSET"}},
-		{"a bad owner", "owner = \"Payments!\"\n", []string{"error: owner: ", "Payments!"}},
-		{"a bad ledger", "ledger = \"mysql://root:hunter2@db/jit\"\n", []string{"error: ledger: ", "mysql"}},
+		{"a bad owner", "owner = \"Payments!\"\n", []string{"error: jit.hcl:1: owner: ", "Payments!"}},
+		{"a bad ledger", "ledger = \"mysql://root:hunter2@db/jit\"\n", []string{"error: jit.hcl:1: ledger: ", "mysql"}},
 		{"a target without a platform", "targets = {\n  bastion = {}\n}\n", []string{"bastion", "no platform"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

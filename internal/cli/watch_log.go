@@ -99,6 +99,9 @@ func problemsOf(state sweeper.State) map[string]problem {
 	if state.ClockError != nil {
 		all["the clock"] = problem{text: state.ClockError.Error()}
 	}
+	if state.Behind != nil {
+		all["the past of the ledger"] = problem{text: state.Behind.Error()}
+	}
 	for _, u := range state.Unread {
 		with := strings.TrimSpace(u.Scope + " of target " + u.Target)
 		all[with] = problem{u.Err.Error(), u.Target, state.Drift[u.Target].At}
