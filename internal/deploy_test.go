@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
-	"sigs.k8s.io/yaml"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/cli"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
@@ -160,108 +159,4 @@ func TestSystemdUnits(t *testing.T) {
 	}
 	write("jit-sweep.service.d/ssh.conf")
 	run(verify...)
-}
-
-// workflow is a workflow of GitHub Actions, as far as the example has need of it.
-type workflow struct {
-	Name string `json:"name"`
-	On   struct {
-		Schedule []struct {
-			Cron string `json:"cron"`
-		} `json:"schedule"`
-		WorkflowDispatch *struct{} `json:"workflow_dispatch"`
-	} `json:"on"`
-	Permissions map[string]string `json:"permissions"`
-	Concurrency struct {
-		Group  string `json:"group"`
-		Cancel bool   `json:"cancel-in-progress"`
-	} `json:"concurrency"`
-	Env  map[string]string `json:"env"`
-	Jobs map[string]struct {
-		RunsOn  string `json:"runs-on"`
-		Timeout int    `json:"timeout-minutes"`
-		Steps   []step `json:"steps"`
-	} `json:"jobs"`
-}
-
-type step struct {
-	Name string            `json:"name"`
-	Uses string            `json:"uses"`
-	With map[string]string `json:"with"`
-	Run  string            `json:"run"`
-	Dir  string            `json:"working-directory"`
-	Env  map[string]string `json:"env"`
-}
-
-func TestGitHubActions(t *testing.T) {
-	const name = "github-actions/sweep.yml"
-	text := strings.Replace(read(t, deployments+name), "\non:\n", "\n\"on\":\n", 1) // for YAML 1.1 on is true
-	text = strings.Replace(text, "workflow_dispatch:\n", "workflow_dispatch: {}\n", 1)
-	var w workflow
-	if err := yaml.UnmarshalStrict([]byte(text), &w); err != nil {
-		t.Fatal(err)
-	}
-	if len(w.On.Schedule) != 1 || !regexp.MustCompile(`^\*/(\d+)( \*){4}$`).MatchString(w.On.Schedule[0].Cron) ||
-		w.On.WorkflowDispatch == nil {
-		t.Errorf("it runs on %+v", w.On)
-	}
-	if w.Permissions["id-token"] != "write" || w.Permissions["contents"] != "read" || len(w.Permissions) != 2 {
-		t.Errorf("its permissions are %v", w.Permissions)
-	}
-	if w.Concurrency.Group == "" || w.Concurrency.Cancel {
-		t.Errorf("two may run at a time, or one is cut off: %+v", w.Concurrency)
-	}
-	swept := false
-	for _, job := range w.Jobs {
-		if job.Timeout == 0 || job.RunsOn == "" {
-			t.Errorf("a job without an end or a runner: %+v", job)
-		}
-		for _, s := range job.Steps {
-			if s.Uses != "" && !regexp.MustCompile(`^[\w-]+/[\w-]+@v\d+(\.\d+\.\d+)?$`).MatchString(s.Uses) {
-				t.Errorf("%s is of no version", s.Uses)
-			}
-			if args := split(s.Run); len(args) > 0 && args[0] == "jit" {
-				parses(t, name, args[1:])
-				swept = args[1] == "sweep"
-			}
-			if regexp.MustCompile(`\$\{\{`).MatchString(s.Run) {
-				t.Errorf("an expression in a shell command: %s", s.Run)
-			}
-		}
-	}
-	if !swept {
-		t.Error("it does not sweep")
-	}
-	hcl := deployments + "github-actions/jit.hcl"
-	if s := settings(t, hcl, read(t, hcl)); s.Targets["prod-account"].AWSIAM == nil {
-		t.Errorf("the targets are %+v", s.Targets)
-	}
-	checkDownload(t, w)
-}
-
-// checkDownload compares the names of the files that the workflow downloads with those that a release has.
-func checkDownload(t *testing.T, w workflow) {
-	t.Helper()
-	release := strings.NewReplacer("{{ .ProjectName }}", "terraform-provider-jit", "{{ .Version }}", "${JIT_VERSION}",
-		"{{ .Os }}_{{ .Arch }}", "linux_amd64")
-	var names []string
-	for _, m := range regexp.MustCompile(`(?m)^ +(?:- binary:|name_template:) "(.*)"$`).FindAllStringSubmatch(read(t,
-		"../.goreleaser.yml"), 4) {
-		names = append(names, release.Replace(m[1]))
-	}
-	var install string
-	for _, s := range w.Jobs["sweep"].Steps {
-		if s.Name == "Install jit" {
-			install = strings.ReplaceAll(s.Run, "v$JIT_VERSION", "v${JIT_VERSION}")
-		}
-	}
-	for _, name := range []string{"terraform-provider-jit_v${JIT_VERSION}",
-		"terraform-provider-jit_${JIT_VERSION}_linux_amd64", "terraform-provider-jit_${JIT_VERSION}_SHA256SUMS"} {
-		if !slices.Contains(names, name) || !strings.Contains(install, name) {
-			t.Errorf("a release has %q, the workflow installs %q by\n%s", names, name, install)
-		}
-	}
-	if w.Env["JIT_VERSION"] == "" {
-		t.Error("it is not said which version is installed")
-	}
 }

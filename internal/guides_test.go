@@ -74,6 +74,7 @@ func TestBlocksAreValid(t *testing.T) {
 				t.Parallel()
 				w := acctest.New(t, cli, acctest.Options{})
 				w.Write("key.pub", exampleKey+"\n")
+				w.Write("access.yaml", "[]\n")
 				w.Write("main.tf", strings.ReplaceAll(text, "~/.ssh/id_ed25519.pub", "key.pub"))
 				r := w.Run("validate")
 				if without := name == "getting-started.md/0"; (r.ExitCode != 0) != without {

@@ -21,12 +21,13 @@ const (
 var floors = []map[string]bool{
 	0: set("internal/jit", "internal/jit/policy", "internal/backoff", "internal/batch", "internal/failpoint",
 		"internal/awsconfig", "internal/pgsession", "internal/reconcile"),
-	1: set("internal/platform/claims", "internal/approval", "internal/forge"),
+	1: set("internal/platform/claims", "internal/approval", "internal/forge", "internal/catalog", "internal/hcledit"),
 	2: set("internal/ledger", "internal/broker", "internal/platform/*"),
-	3: set("internal/platform", "internal/sweeper", "internal/notice"),
-	4: set("internal/config", "internal/status"),
-	5: set("internal/provider", "internal/cli"),
-	6: set(".", "internal/bench"),
+	3: set("internal/platform", "internal/sweeper", "internal/notice", "internal/plan"),
+	4: set("internal/config", "internal/status", "internal/review"),
+	5: set("internal/request"),
+	6: set("internal/provider", "internal/cli"),
+	7: set(".", "internal/bench"),
 }
 
 // support is for tests: it may import what it needs, and only tests and support may import it.

@@ -32,7 +32,7 @@ func (t *table) approvals(cli testenv.CLI) {
 		w := sshWorld(t.b, cli, acctest.Options{Binary: binary})
 		grants := w.Read("main.tf")
 		rules := fmt.Sprintf("resource \"jit_person\" \"lea\" {\n  name = \"lea\"\n  signing_keys = [%q]\n}\n"+
-			"resource \"jit_policy\" \"all\" {\n  name = \"all\"\n  match = {}\n  %s\n  depends_on = [jit_person.lea]\n}\n",
+			"resource \"jit_policy\" \"all\" {\n  name = \"all\"\n  match = [{}]\n  %s\n  depends_on = [jit_person.lea]\n}\n",
 			strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), asks)
 		block := strings.Index(grants, `resource "jit_grant"`)
 		w.Write("main.tf", grants[:block]+rules)

@@ -78,6 +78,7 @@ func BenchmarkNumbers(b *testing.B) {
 	}{
 		{"ssh", func() { t.slowTarget(cli, t.besideNothing(cli)) }},
 		{"approvals", func() { t.approvals(cli) }},
+		{"review", func() { t.review(cli) }},
 		{"memory", func() { t.memory(cli) }},
 		{"postgresql", func() { t.postgresql(cli) }},
 		{"gcp", func() { t.gcp(cli) }},

@@ -241,7 +241,7 @@ func (p *post) watch(env []string, args ...string) *daemon {
 		args...)
 	d := &daemon{t: p.t, cmd: exec.Command(p.jit, args...), log: &tail{}, over: make(chan struct{})}
 	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = p.dir, d.log, d.log
-	d.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "JIT_ACTOR=daemon"}, env)
+	d.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "JIT_ACTOR=daemon", noLag}, env)
 	if err := d.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

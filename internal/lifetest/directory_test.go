@@ -3,6 +3,7 @@ package lifetest_test
 import (
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -47,6 +48,10 @@ func newDirectory(t *testing.T) place {
 		switch _, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), "."); action {
 		case "CreateAccountAssignment", "DeleteAccountAssignment":
 			d.writes.Add(1)
+		case "ListAccountAssignmentCreationStatus", "ListAccountAssignmentDeletionStatus":
+			w.Header().Set("Content-Type", "application/x-amz-json-1.1") // moto lacks it, and finishes all at once
+			_, _ = io.WriteString(w, `{}`)
+			return
 		}
 		pass.ServeHTTP(w, r)
 	}))
@@ -130,7 +135,7 @@ func TestSessionTailOfThePermissionSet(t *testing.T) {
 	policy := func(limit string) string {
 		return fmt.Sprintf(`resource "jit_policy" "short" {
   name             = "short"
-  match            = { targets = ["here"] }
+  match            = [{ targets = ["here"] }]
   max_session_tail = %q
 }
 `, limit)

@@ -45,7 +45,7 @@ func daemonKilled(t *testing.T, at place, point string) {
 	elsewhere := *p
 	elsewhere.ledger = "sqlite://" + filepath.Join(p.dir, "lost.db")
 	elsewhere.open()
-	soon := time.Now().Add(8 * time.Second)
+	soon := time.Now().Add(12 * time.Second)
 	elsewhere.grant(asked{target: "here", who: lost, reason: "lost", end: soon})
 	p.open()
 	hour := soon.Add(time.Hour)

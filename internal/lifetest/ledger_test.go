@@ -78,7 +78,7 @@ func TestUnusableLedger(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, testenv.Terraforms(t)[0], newHost(t), released)
 			foreign := s.foreign(t)
-			policy := "resource \"jit_policy\" \"p\" {\n  name = \"p\"\n  match = {}\n}\n"
+			policy := "resource \"jit_policy\" \"p\" {\n  name = \"p\"\n  match = [{}]\n}\n"
 			a, b := s.grant("a", "policy = jit_policy.p.name"), s.grant("b")
 			s.configure(policy)
 			s.Apply()

@@ -38,6 +38,9 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// noLag is the environment in which the killable program finds drift of clouds without waiting until reads are current.
+const noLag = "JIT_LAG=0s"
+
 // released builds the program as released, killable the one that dies at a failpoint. Both return the path of the
 // provider; the command jit is beside it.
 var (

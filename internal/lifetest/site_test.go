@@ -125,7 +125,7 @@ func (s *site) jit(env []string, args ...string) acctest.Result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(s.binary), "jit"), args...)
 	cmd.Dir = s.Dir
-	cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}, environment(s.place), env)
+	cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir, noLag}, environment(s.place), env)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
