@@ -1,5 +1,5 @@
-# Settings of the command jit: the attributes of the provider block. The ledger and the owner must
-# be those of the provider block.
+# Settings of the command jit: the attributes of the provider block. With config = "jit.hcl", the provider block reads
+# them here. Without it, write the same ledger and owner in both places.
 ledger  = env("JIT_LEDGER") # the URL of the ledger, which may hold a password
 owner   = "payments"
 max_ttl = "24h"

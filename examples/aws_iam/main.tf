@@ -1,4 +1,4 @@
-# Two hours of reading objects in one bucket. AWS itself ends it.
+# Two hours of reading objects in one bucket, and one hour of replacing them. AWS itself ends both.
 terraform {
   required_providers {
     jit = { source = "jitaccess/jit" }
@@ -39,8 +39,11 @@ provider "jit" {
 }
 
 resource "jit_policy" "readers" {
-  name           = "bucket-readers"
-  match          = { targets = ["prod"], roles = ["arn:aws:iam::*:policy/*S3ReadOnly* on *"] }
+  name = "bucket-readers"
+  match = [
+    { targets = ["prod"], roles = ["arn:aws:iam::*:policy/*S3ReadOnly* on *"] },
+    { targets = ["prod"], roles = ["actions:s3:GetObject,s3:PutObject on arn:aws:s3:::*"] },
+  ]
   max_ttl        = "8h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
 }
@@ -51,6 +54,16 @@ resource "jit_grant" "look" {
   role      = "${var.policy} on arn:aws:s3:::${var.bucket} arn:aws:s3:::${var.bucket}/*"
   reason    = "INC-4211: which invoices are missing"
   ttl       = "2h"
+  policy    = jit_policy.readers.name
+}
+
+# Single actions, where no managed policy fits.
+resource "jit_grant" "replace" {
+  target    = "prod"
+  principal = var.principal
+  role      = "actions:s3:GetObject,s3:PutObject on arn:aws:s3:::${var.bucket}/*"
+  reason    = "INC-4211: replace the invoices"
+  ttl       = "1h"
   policy    = jit_policy.readers.name
 }
 

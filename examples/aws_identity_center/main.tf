@@ -37,7 +37,7 @@ provider "jit" {
 
 resource "jit_policy" "readers" {
   name           = "account-readers"
-  match          = { targets = ["directory"], roles = ["ReadOnly*"] }
+  match          = [{ targets = ["directory"], roles = ["ReadOnly*"] }]
   max_ttl        = "8h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
 }

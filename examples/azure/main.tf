@@ -23,7 +23,7 @@ provider "jit" {
 
 resource "jit_policy" "readers" {
   name           = "azure-readers"
-  match          = { targets = ["subscription"], roles = ["Reader", "*Data Reader"] }
+  match          = [{ targets = ["subscription"], roles = ["Reader", "*Data Reader"] }]
   max_ttl        = "8h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
   enforcement    = "native"

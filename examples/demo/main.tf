@@ -28,7 +28,7 @@ provider "jit" {
 
 resource "jit_policy" "incidents" {
   name           = "incidents"
-  match          = { targets = ["bastion"], roles = ["login"] }
+  match          = [{ targets = ["bastion"], roles = ["login"] }]
   max_ttl        = "1h"
   reason_pattern = "^INC-[0-9]+: "
 }

@@ -32,7 +32,7 @@ provider "jit" {
 
 resource "jit_policy" "databases" {
   name           = "hoop-databases"
-  match          = { targets = ["gateway"], roles = ["connect"], scopes = ["*-db"] }
+  match          = [{ targets = ["gateway"], roles = ["connect"], scopes = ["*-db"] }]
   max_ttl        = "8h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
 }

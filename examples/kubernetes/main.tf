@@ -29,7 +29,7 @@ provider "jit" {
 
 resource "jit_policy" "viewers" {
   name           = "cluster-viewers"
-  match          = { targets = ["prod-cluster"], roles = ["ClusterRole/view"], scopes = ["namespaces/*"] }
+  match          = [{ targets = ["prod-cluster"], roles = ["ClusterRole/view"], scopes = ["namespaces/*"] }]
   max_ttl        = "8h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
 }

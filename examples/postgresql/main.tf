@@ -29,7 +29,7 @@ provider "jit" {
 
 resource "jit_policy" "readers" {
   name           = "payments-readers"
-  match          = { targets = ["payments-db"], roles = [var.role] }
+  match          = [{ targets = ["payments-db"], roles = [var.role] }]
   max_ttl        = "4h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
 }

@@ -23,7 +23,7 @@ provider "jit" {
 
 resource "jit_policy" "bastion" {
   name           = "bastion"
-  match          = { targets = ["bastion"], roles = ["login", "port-forward:*:5432"] }
+  match          = [{ targets = ["bastion"], roles = ["login", "port-forward:*:5432"] }]
   max_ttl        = "4h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
   enforcement    = "native"

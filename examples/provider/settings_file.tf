@@ -1,0 +1,9 @@
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+
+provider "jit" {
+  config = "jit.hcl"
+}
