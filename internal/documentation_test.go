@@ -20,10 +20,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
-// documents returns the README and the sources of the guides by their paths.
+// rootDocuments are for readers of the code.
+var rootDocuments = []string{"../README.md", "../CONTRIBUTING.md", "../SECURITY.md"}
+
+// documents returns the documents at the root and the sources of the guides by their paths.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	all := map[string]string{"../README.md": read(t, "../README.md")}
+	all := map[string]string{}
+	for _, path := range rootDocuments {
+		all[path] = read(t, path)
+	}
 	paths, err := filepath.Glob("../templates/guides/*")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no guides: %v", err)
@@ -255,7 +261,7 @@ func TestSettingsFile(t *testing.T) {
 
 var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 
-// Every relative link of the README leads to a file, and every one of the guides to a page.
+// Every relative link of the documents at the root leads to a file, and every one of the guides to a page.
 func TestLinks(t *testing.T) {
 	pages := map[string]bool{"../": true}
 	err := filepath.WalkDir("../docs", func(path string, _ fs.DirEntry, err error) error {
@@ -270,7 +276,7 @@ func TestLinks(t *testing.T) {
 	for path, document := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(document, -1) {
 			switch {
-			case path == "../README.md":
+			case slices.Contains(rootDocuments, path):
 				if _, err := os.Stat("../" + m[1]); err != nil {
 					t.Errorf("%s: the link %s leads nowhere", path, m[1])
 				}

@@ -145,7 +145,7 @@ func TestAnchors(t *testing.T) {
 		}
 		anchors[strings.TrimSuffix(filepath.Base(path), ".md")] = page
 	}
-	for _, path := range append(pages, "../docs/index.md", "../README.md") {
+	for _, path := range append(append(pages, "../docs/index.md"), rootDocuments...) {
 		for _, m := range anchor.FindAllStringSubmatch(read(t, path), -1) {
 			page := strings.TrimSuffix(filepath.Base(m[1]), ".md")
 			if m[1] == "" {
