@@ -96,6 +96,13 @@ func says(t *testing.T, r acctest.Result, parts ...string) {
 	}
 }
 
+// warnings counts the warnings of an output. In CI, the provider also warns that the ledger is a local file; that one
+// does not count.
+func warnings(r acctest.Result) int {
+	text := r.Text()
+	return strings.Count(text, "Warning:") - strings.Count(text, "Warning: The ledger is a local file in CI")
+}
+
 // fact returns an attribute of a resource in the state.
 func fact(t *testing.T, w *acctest.World, address, attribute string) string {
 	t.Helper()

@@ -20,7 +20,7 @@ func TestWarningsOfSixGrants(t *testing.T) {
 		count := func(when string, r acctest.Result, want ...string) {
 			t.Helper()
 			says(t, r, want...)
-			if got := strings.Count(r.Text(), "Warning:"); got != len(want) || r.ExitCode == 1 {
+			if got := warnings(r); got != len(want) || r.ExitCode == 1 {
 				t.Errorf("%s: exit code %d, %d warnings, want %d\n%s", when, r.ExitCode, got, len(want), r.Text())
 			}
 		}
