@@ -95,19 +95,21 @@ func TestSlowLedgerDelaysNoEnd(t *testing.T) {
 		g := w.grant("db", "", "bob", "5m", time.Time{})
 		d := w.watcher(sweeper.Sweeper{Broker: w.newBroker(), Holder: "one", MaxUnplanned: sweeper.DefaultMaxUnplanned})
 		d.Interval = 10 * time.Second
-		stop := run(t, d)
-		time.Sleep(4 * time.Minute)
+		var pause atomic.Int64
 		w.ledger.Call = func(string) error {
-			time.Sleep(19 * time.Second)
+			time.Sleep(time.Duration(pause.Load()))
 			return nil
 		}
+		stop := run(t, d)
+		time.Sleep(4 * time.Minute)
+		pause.Store(int64(19 * time.Second))
 		time.Sleep(time.Until(g.End) + 25*time.Second)
 		if w.holds(g) {
 			t.Error("the access is there 25 seconds after its end")
 		}
 		time.Sleep(5 * time.Minute)
 		stop()
-		w.ledger.Call = nil
+		pause.Store(0)
 		if r, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || r.EndedAt.IsZero() {
 			t.Error("the end is not recorded")
 		}
@@ -143,15 +145,16 @@ func TestSweepsByMarkersDoNotPileUp(t *testing.T) {
 		w.grant("db", "", "bob", "8h", time.Time{})
 		d := w.watcher(sweeper.Sweeper{Broker: w.newBroker(), Holder: "one", MaxUnplanned: sweeper.DefaultMaxUnplanned})
 		d.DriftInterval = 24 * time.Hour
-		stop := run(t, d)
-		time.Sleep(4 * time.Minute)
+		var slow atomic.Bool
 		w.ledger.Call = func(string) error {
-			time.Sleep(6 * time.Second)
+			if slow.Load() {
+				time.Sleep(6 * time.Second)
+			}
 			return nil
 		}
 		var now, most atomic.Int64
 		w.targets["db"].Call = func(what string) error {
-			if what == "read" {
+			if what == "read" && slow.Load() {
 				n := now.Add(1)
 				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 				}
@@ -160,6 +163,9 @@ func TestSweepsByMarkersDoNotPileUp(t *testing.T) {
 			}
 			return nil
 		}
+		stop := run(t, d)
+		time.Sleep(4 * time.Minute)
+		slow.Store(true)
 		time.Sleep(20 * time.Minute)
 		if most.Load() != 1 {
 			t.Errorf("%d reads of the scope at once, want 1", most.Load())
