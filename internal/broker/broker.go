@@ -46,6 +46,8 @@ type Broker struct {
 	before   rulesBefore
 	late     late
 	clocks   clocks
+	// unexplained is what [Broker.standing] knows.
+	unexplained unexplained
 }
 
 // Warning is something that a reviewer must know about a grant.

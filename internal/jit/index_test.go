@@ -44,3 +44,30 @@ func TestAnIndexFindsTheSame(t *testing.T) {
 		t.Errorf("an empty snapshot has %v", got)
 	}
 }
+
+func TestAnIndexFindsWhatAPrincipalHas(t *testing.T) {
+	_, plain := many(200)
+	for i := range 50 {
+		plain.Standing = append(plain.Standing,
+			Standing{Principal: fmt.Sprint("user-", i%7), Role: "read", Detail: fmt.Sprint("line ", i), Anybody: i%10 == 0})
+	}
+	indexed := plain.Indexed()
+	for _, principal := range []string{"user-0", "user-3", "user-199", "nobody", ""} {
+		got, want := indexed.To(principal), plain.To(principal)
+		if !reflect.DeepEqual(got.Ours, want.Ours) || !reflect.DeepEqual(got.Standing, want.Standing) {
+			t.Errorf("%s has %v, want %v", principal, got, want)
+		}
+		if len(want.Standing) < 5 {
+			t.Errorf("%s has %d standing accesses, want at least those of everybody", principal, len(want.Standing))
+		}
+	}
+	other := plain.Indexed()
+	if !indexed.Shares(indexed) || indexed.Shares(other) || plain.Shares(plain) || other.Shares(plain) {
+		t.Error("two snapshots share a reading exactly if they have one index")
+	}
+	cut := indexed
+	cut.Standing = cut.Standing[1:]
+	if got := cut.To("user-0").Standing; len(got) != len(indexed.To("user-0").Standing)-1 || cut.Shares(indexed) {
+		t.Errorf("without the first access, user-0 has %v", got)
+	}
+}

@@ -33,9 +33,12 @@ func (s Standing) Unmarked() bool { return s.Claims() && s.Marker.Window == Wind
 // Claims reports whether the access bears a marker, so it claims to belong to a grant.
 func (s Standing) Claims() bool { return s.Marker.ID != "" }
 
+// has reports whether a principal has the access.
+func (s Standing) has(principal string) bool { return s.Anybody || s.Principal == principal }
+
 // gives reports whether the access includes that of the binding.
 func (s Standing) gives(b Binding) bool {
-	return (s.Anybody || s.Principal == b.Principal) &&
+	return s.has(b.Principal) &&
 		(s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers))
 }
 
@@ -55,7 +58,7 @@ func (s Snapshot) Marked() map[ID]bool {
 
 // StandingOf finds access without an end and without a marker that includes that of the binding.
 func (s Snapshot) StandingOf(b Binding) (Standing, bool) {
-	return first(s.Standing, func(found Standing) bool {
+	return first(s.standingTo(b.Principal), func(found Standing) bool {
 		return found.End.IsZero() && !found.Claims() && found.gives(b)
 	})
 }
