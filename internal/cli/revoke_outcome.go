@@ -17,8 +17,11 @@ import (
 const (
 	// maxScopes caps on how many scopes grants are revoked at the same time.
 	maxScopes = 64
-	// maxRevocations caps how many grants of one scope are revoked at the same time. They share their calls.
-	maxRevocations = 1000
+	// minGroup and maxGroup bound how many grants of one scope are revoked together.
+	minGroup, maxGroup = 100, 1000
+	// groupsAtOnce is how many groups of one scope are revoked at the same time: the target ends the access of one while
+	// the ledger records the other.
+	groupsAtOnce = 2
 )
 
 // The results of a revocation. stepFailed is the fourth.
@@ -43,14 +46,23 @@ type outcome struct {
 	who string
 }
 
-// revokeEach revokes all grants: several scopes, and of each scope many grants, at the same time.
+// revokeEach revokes all grants: several scopes at the same time, and of each scope the grants in groups.
 func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []jit.Grant, r revocation) []outcome {
 	outcomes, scopes := make([]outcome, len(grants)), map[jit.Place][]int{}
 	for i, g := range grants {
 		scopes[g.Place()] = append(scopes[g.Place()], i)
 	}
 	eachOf(maxScopes, slices.Collect(maps.Values(scopes)), func(of []int) {
-		eachOf(maxRevocations, of, func(i int) { outcomes[i] = p.revokeOne(ctx, rt, grants[i], r) })
+		size := min(max((len(of)+groupsAtOnce-1)/groupsAtOnce, minGroup), maxGroup)
+		eachOf(groupsAtOnce, slices.Collect(slices.Chunk(of, size)), func(group []int) {
+			some := make([]jit.Grant, len(group))
+			for n, i := range group {
+				some[n] = grants[i]
+			}
+			for n, err := range revokeGroup(ctx, rt, some, r) {
+				outcomes[group[n]] = p.outcomeOf(rt, some[n], r, err)
+			}
+		})
 	})
 	return outcomes
 }
@@ -68,17 +80,28 @@ func eachOf[T any](most int, items []T, do func(T)) {
 	_ = group.Wait() // do returns no error
 }
 
-func (p *program) revokeOne(ctx context.Context, rt *config.Runtime, g jit.Grant, r revocation) outcome {
+// revokeGroup revokes grants of one scope, or closes their records, and returns the error of each.
+func revokeGroup(ctx context.Context, rt *config.Runtime, grants []jit.Grant, r revocation) []error {
+	if r.gone {
+		errs, each := make([]error, len(grants)), make([]int, len(grants))
+		for i := range each {
+			each[i] = i
+		}
+		eachOf(maxGroup, each, func(i int) { _, errs[i] = rt.Broker.Close(ctx, grants[i], r.reason) })
+		return errs
+	}
+	all := make([]broker.Revocation, len(grants))
+	for i, g := range grants {
+		all[i] = broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate}
+	}
+	return rt.Broker.RevokeAll(ctx, all)
+}
+
+// outcomeOf returns the outcome of a grant as it was before its revocation, which returned an error or nil.
+func (p *program) outcomeOf(rt *config.Runtime, g jit.Grant, r revocation, err error) outcome {
 	o := outcome{ID: g.ID, Binding: g.Binding, Result: revoked, who: who(g)}
 	if g.Over(p.Now()) && !g.EndedAt.IsZero() || g.Failed() {
 		o.Result = over
-	}
-	var err error
-	if r.gone {
-		_, err = rt.Broker.Close(ctx, g, r.reason)
-	} else {
-		_, _, err = rt.Broker.Revoke(ctx,
-			broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate})
 	}
 	switch {
 	case errors.Is(err, jit.ErrRemains):

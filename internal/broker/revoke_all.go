@@ -1,0 +1,90 @@
+package broker
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/failpoint"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
+)
+
+// maxRevocations caps how many grants of one call of [Broker.RevokeAll] are revoked one by one at the same time.
+const maxRevocations = 1000
+
+// RevokeAll ends grants of one scope as [Broker.Revoke] ends each, and returns its error for each. The live ones share
+// one write of their intents, one call on the target and one write of their outcomes, so their Grant must be the record
+// as the ledger returned it. A grant whose record has changed since, or cannot be written, is revoked by itself.
+func (b *Broker) RevokeAll(ctx context.Context, all []Revocation) []error {
+	errs := make([]error, len(all))
+	together, apart := b.separate(all)
+	var group errgroup.Group
+	group.Go(func() error {
+		b.revokeEach(ctx, all, apart, errs)
+		return nil
+	})
+	b.revokeEach(ctx, all, b.revokeTogether(ctx, all, together, errs), errs)
+	_ = group.Wait() // errs has every error
+	return errs
+}
+
+// separate returns the positions of the revocations that can share their calls, and of the others.
+func (b *Broker) separate(all []Revocation) (together, apart []int) {
+	now, seen := b.Now(), make(map[jit.ID]bool, len(all))
+	for i, r := range all {
+		g := r.Grant
+		if recorded := g.Version > 0; recorded && r.Holder == 0 && g.Live(now) && b.owns(g) == nil && !seen[g.ID] {
+			together = append(together, i)
+		} else {
+			apart = append(apart, i)
+		}
+		seen[g.ID] = true
+	}
+	return together, apart
+}
+
+// revokeEach revokes the grants at these positions one by one, many at the same time, and sets their errors.
+func (b *Broker) revokeEach(ctx context.Context, all []Revocation, which []int, errs []error) {
+	var group errgroup.Group
+	group.SetLimit(maxRevocations)
+	for _, i := range which {
+		group.Go(func() error {
+			_, _, errs[i] = b.Revoke(ctx, all[i])
+			return nil
+		})
+	}
+	_ = group.Wait() // errs has every error
+}
+
+// revokeTogether ends the live grants at these positions and sets their errors. It returns the positions of those whose
+// intent could not be recorded: nothing has been done for them.
+func (b *Broker) revokeTogether(ctx context.Context, all []Revocation, which []int, errs []error) (unrecorded []int) {
+	if len(which) == 0 {
+		return nil
+	}
+	now, entries := b.Now(), make([]jit.Entry, len(which))
+	for n, i := range which {
+		g := all[i].Grant
+		g.TerminateSessions = g.TerminateSessions || all[i].TerminateSessions
+		asked := b.revoked(&g, now, all[i].Reason)
+		entries[n] = jit.Rewrite(all[i].Grant, g, asked)
+	}
+	failpoint.Hit("revoke.before-intent")
+	var recorded []int
+	var steps []reconcile.Step
+	for n, err := range b.Ledger.Write(ctx, entries) {
+		if err != nil {
+			unrecorded = append(unrecorded, which[n])
+			continue
+		}
+		g := *entries[n].Grant
+		g.Version++
+		recorded = append(recorded, which[n])
+		steps = append(steps, reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g})
+	}
+	for n, err := range b.Execute(ctx, steps) {
+		errs[recorded[n]] = err
+	}
+	return unrecorded
+}
