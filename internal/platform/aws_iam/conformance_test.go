@@ -71,7 +71,7 @@ func TestConformance(t *testing.T) {
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency).
 func TestConformanceWithLostAnswersAndOldReads(t *testing.T) {
 	const lag = 20 * time.Millisecond
-	for _, name := range []string{"permissions", "actions", "trust"} {
+	for _, name := range []string{"permissions", "actions", "assume", "trust"} {
 		t.Run(name, func(t *testing.T) {
 			platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 				s := newSite(t)

@@ -24,6 +24,12 @@ func TestConformance(t *testing.T) {
 			s.Lag, s.Lose, s.Unfound = 5*time.Second, 10, 1
 		}},
 		"rbac, answers get lost": {rbacAssignment, func(s *site) { s.Lose = 10 }},
+		// Nothing but the list shows a new process what others wrote, so each case waits for it. It lags for longer than
+		// a writer waits before it looks again.
+		"rbac, lists are late and answers get lost": {rbacAssignment, func(s *site) {
+			s.recheck = 200 * time.Millisecond
+			s.Lag, s.Lose = 2*s.recheck, 10
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,6 +127,7 @@ func newTarget(s *site) *platformtest.Target {
 		return "", ""
 	}
 	if s.assignment == rbacAssignment {
+		target.Lag = s.Lag
 		target.Tamper = platformtest.Tamper{
 			Delete: func(t *testing.T, m jit.Marker) {
 				if s.Unassign(string(m.ID)) == 0 {

@@ -24,11 +24,12 @@ type site struct {
 	*azuretest.Server
 	t          *testing.T
 	assignment string
+	recheck    time.Duration // of its instances
 }
 
 func newSite(t *testing.T, assignment string) *site {
 	t.Helper()
-	s := &site{azuretest.New(t), t, assignment}
+	s := &site{azuretest.New(t), t, assignment, 800 * time.Millisecond}
 	s.AddScope(subscription, resourceGroup)
 	s.AddPrincipal("User", alice, 0)
 	s.AddPrincipal("Group", bob, 0)
@@ -44,7 +45,7 @@ func (s *site) open(offset time.Duration, scopes ...string) *Platform {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p.pace = pace{tick: 20 * time.Millisecond, recheck: 800 * time.Millisecond, replication: 50 * time.Millisecond,
+	p.pace = pace{tick: 20 * time.Millisecond, recheck: s.recheck, replication: 50 * time.Millisecond,
 		patience: 30 * time.Second, throttle: 2 * time.Second}
 	return p
 }
