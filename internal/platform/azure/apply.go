@@ -333,7 +333,7 @@ func (a *application) write(ctx context.Context, m assigner, todo []*task) outco
 			sure, err := m.write(ctx, a.scope, t.slot, t.want)
 			mu.Lock()
 			defer mu.Unlock()
-			asked = asked || !errors.Is(err, errSlow)
+			asked = asked || !errors.Is(err, errOld)
 			worst = max(worst, a.judge(ctx, t, sure, err))
 			return nil
 		})

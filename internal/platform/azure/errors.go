@@ -40,8 +40,8 @@ const (
 // errRace: the assignment has changed since it was read.
 var errRace = errors.New("another writer was faster")
 
-// errSlow: the read is too old to write by.
-var errSlow = errors.New("the scope was read too long ago")
+// errOld: the read is too old to write by.
+var errOld = errors.New("the scope was read too long ago")
 
 func race(err error) error { return fmt.Errorf("%w: %w", errRace, err) }
 

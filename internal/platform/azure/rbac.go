@@ -162,7 +162,7 @@ func (v *view) addAssignment(a *assignment) {
 		return
 	}
 	s := v.at(k, who)
-	s.there, s.name, s.read = true, value(a.Name), time.Now()
+	s.there, s.name, s.text = true, value(a.Name), value(p.Description)
 	s.written = later(value(p.CreatedOn), value(p.UpdatedOn))
 	if !ours {
 		return
@@ -193,8 +193,10 @@ func (rbac) fits(want []claim) error {
 }
 
 func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (sure bool, err error) {
-	if s.there && time.Since(s.read) > r.platform.pace.recheck/2 {
-		return false, race(errSlow) // a writer since then may have done its second read already
+	if s.there {
+		if err = r.isCurrent(ctx, scope, s); err != nil {
+			return false, err
+		}
 	}
 	if len(want) == 0 {
 		r.platform.remember(scope, s.name, "")
@@ -223,6 +225,29 @@ func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (s
 		err = race(err)
 	}
 	return !s.there, err
+}
+
+// isCurrent asks for the assignment of a slot just before it is written: a list may be old, and what others wrote since
+// then would be lost. A read that took long is no base either: a writer since then may have done its second read
+// already. The error wraps errRace if the slot must be read again.
+func (r rbac) isCurrent(ctx context.Context, scope string, s *slot) error {
+	began := time.Now()
+	found, err := r.find(ctx, scope, s.name)
+	if err != nil {
+		return err
+	}
+	is := ""
+	if found != nil {
+		is = value(found.Properties.Description)
+	}
+	if is != s.text {
+		r.platform.remember(scope, s.name, is) // so that the next read does not trust the list either
+		return race(errOld)
+	}
+	if time.Since(began) > r.platform.pace.recheck/2 {
+		return race(errOld)
+	}
+	return nil
 }
 
 // describe writes the claims on an assignment, and the grant that it was made for unless that is one of them.

@@ -58,11 +58,10 @@ type slot struct {
 	// damage says what was changed since it was written.
 	damage []string
 
-	// name is the name of a plain assignment, maker the grant that it was made for, and read the time of the read by
-	// this machine's clock.
+	// name is the name of a plain assignment, maker the grant that it was made for, and text its description.
 	name  string
 	maker jit.Marker
-	read  time.Time
+	text  string
 	// since is when an assignment with PIM began or will begin, and waits the name of the request that it will begin
 	// by; empty if it has begun.
 	since time.Time
