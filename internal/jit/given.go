@@ -80,6 +80,8 @@ type Narrowing struct {
 	Word string
 	// Parts are the resources, or the one condition; none leaves the role as it is.
 	Parts []string
+	// Also are further names of the resources, which a forbid may use.
+	Also []string
 }
 
 // Text returns the narrowing as it follows a role.
@@ -89,6 +91,9 @@ func (n Narrowing) Text() string {
 	}
 	return n.Word + strings.Join(n.Parts, " ")
 }
+
+// All returns the parts under every name that is known.
+func (n Narrowing) All() []string { return append(slices.Clone(n.Parts), n.Also...) }
 
 // AsWritten returns a binding under its own names only.
 func AsWritten(b Binding) Given {

@@ -14,7 +14,11 @@ func TestAForbiddenActionUnderEverySpelling(t *testing.T) {
 	}
 	when := func(condition string) jit.Policy { return jit.Policy{Condition: condition} }
 	list := func(globs ...string) jit.Policy { return jit.Policy{Match: jit.Matches{role(globs...)}} }
-	const admin = "arn:aws:iam::123456789012:role/ops/admin"
+	const (
+		admin     = "arn:aws:iam::123456789012:role/ops/admin"
+		elsewhere = "arn:aws:iam::999999999999:role/x"
+	)
+	there := jit.Policy{Match: jit.Matches{scope("999999999999")}}
 	for _, c := range []struct {
 		role      string
 		forbid    jit.Policy
@@ -53,6 +57,32 @@ func TestAForbiddenActionUnderEverySpelling(t *testing.T) {
 		{"actions:sts:Assume* on arn:aws:iam::*:role/ops/*", list(admin), true},
 		{"actions:sts:AssumeRole on arn:aws:iam::123456789012:role/dev", list(admin), false},
 		{"actions:s3:GetObject", list("arn:aws:iam::aws:policy/AdministratorAccess"), false},
+
+		// A role of another account leads into that account, and a policy that names the commercial partition means every
+		// partition.
+		{"actions:sts:AssumeRole on " + elsewhere, there, true},
+		{"actions:s3:GetObject,sts:Assume* on " + elsewhere, there, true},
+		{"actions:sts:AssumeRole on arn:aws:iam::9999999999??:role/x", there, true},
+		{"actions:sts:AssumeRole on arn:*:*:*:*:*", there, true},
+		{"actions:sts:AssumeRole", there, true},
+		{"actions:*", there, true},
+		{"actions:* on " + elsewhere, there, true},
+		{elsewhere, there, true},
+		{"actions:sts:AssumeRole on arn:aws:iam::123456789012:role/x", there, false},
+		{"actions:s3:GetObject on " + elsewhere, there, false},
+		{"actions:sts:AssumeRole on " + elsewhere, when(`grant.scope == "999999999999"`), true},
+		{"actions:sts:AssumeRole on arn:aws-cn:iam::123456789012:role/ops/admin", list(admin), true},
+		{"actions:sts:AssumeRole on arn:aws-cn:iam::123456789012:role/ops/*", list(admin), true},
+		{"actions:sts:AssumeRole on arn:aws-cn:iam::123456789012:role/dev", list(admin), false},
+		{"actions:s3:GetObject on arn:aws-cn:s3:::secret/x", list("actions:s3:* on arn:aws:s3:::secret/*"), true},
+		{"actions:s3:GetObject on arn:*:s3:::secret/x", list("actions:s3:* on arn:aws:s3:::secret/*"), true},
+		{"actions:s3:GetObject on arn:aws-cn:s3:::logs/x", list("actions:s3:* on arn:aws:s3:::secret/*"), false},
+
+		// Sessions of an assumed role outlive the grant, whoever lists the action.
+		{"actions:sts:AssumeRole on " + admin, when(`grant.session_tail > duration("1h")`), true},
+		{"actions:s3:*,sts:Assume?ole", when(`grant.session_tail > duration("1h")`), true},
+		{"actions:*", when(`grant.session_tail > duration("1h")`), true},
+		{"actions:s3:*", when(`grant.session_tail > duration("0s")`), false},
 
 		// Conditions.
 		{"actions:iam:PassRole", when(`grant.role == "actions:iam:PassRole"`), true},

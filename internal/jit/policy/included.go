@@ -50,7 +50,7 @@ func (c *condition) part(field string, r *Request) part {
 		}
 		p.names = append(p.names, name+narrowing.Text())
 		if narrowing.Word == jit.On {
-			for _, resource := range narrowing.Parts {
+			for _, resource := range narrowing.All() {
 				p.include(name + jit.On + resource)
 			}
 		}

@@ -330,23 +330,24 @@ func forbidsNarrowed(g glob, n jit.Named, narrowing jit.Narrowing, anyCase bool)
 	if !ok || narrowing.Word == jit.If || len(narrowing.Parts) == 0 {
 		return by, ok
 	}
-	part := slices.IndexFunc(narrowing.Parts, h.meets)
+	all := narrowing.All()
+	part := slices.IndexFunc(all, h.meets)
 	if part < 0 {
 		return "", false
 	}
-	return by + jit.On + narrowing.Parts[part], true
+	return by + jit.On + all[part], true
 }
 
 // narrowed returns the names of a role with all of its narrowing and with each part.
 func narrowed(role jit.Named, narrowing jit.Narrowing) (names jit.Named) {
 	for _, name := range role.All() {
 		names.IDs = append(names.IDs, name+narrowing.Text())
-		for _, part := range narrowing.Parts {
+		for _, part := range narrowing.All() {
 			names.IDs = append(names.IDs, name+narrowing.Word+part)
 		}
 	}
 	for _, pattern := range role.Gives() {
-		for _, part := range narrowing.Parts {
+		for _, part := range narrowing.All() {
 			names.Covers = append(names.Covers, pattern+narrowing.Word+part)
 		}
 	}

@@ -40,14 +40,26 @@ func parseActions(name, on string) ([]string, error) {
 		if !actionForm.MatchString(list[i]) {
 			return nil, jit.Invalid("role", actionsHint, "%q is not an action", list[i])
 		}
+		list[i] = wildcards.ReplaceAllStringFunc(list[i], fewestWildcards)
 	}
 	sorted := canonicalActions(list)
 	if text := actionsText(sorted); text != name {
 		return nil, jit.Invalid("role", fmt.Sprintf("write %q", text+on),
-			"the actions of %q are not in canonical form: services in lower case, in order, and no action that another "+
-				"one includes", name)
+			"the actions of %q are not in canonical form: services in lower case, in order, no action that another "+
+				"one includes, and no wildcard beside another that includes it", name)
 	}
 	return sorted, nil
+}
+
+// wildcards is a run of wildcards.
+var wildcards = regexp.MustCompile(`[*?]{2,}`)
+
+// fewestWildcards writes a run of wildcards in its shortest form: a * stands for any number of them.
+func fewestWildcards(run string) string {
+	if !strings.Contains(run, anything) {
+		return run
+	}
+	return strings.ReplaceAll(run, anything, "") + anything
 }
 
 func actionsText(list []string) string { return jit.Actions + strings.Join(list, ",") }
@@ -114,19 +126,65 @@ func (a access) givesActions() jit.Named {
 	n := jit.Named{Name: a.role.text}
 	for _, action := range a.actions {
 		n.Parts = append(n.Parts, jit.Actions+action)
-		switch {
-		case action == anything:
-			n.Covers = append(n.Covers, anything)
-		case !covers(strings.ToLower(action), strings.ToLower(assumeRole)):
-		case len(a.resources) == 0:
-			n.Covers = append(n.Covers, everyRole)
-		default:
-			n.Covers = append(n.Covers, slices.DeleteFunc(slices.Clone(a.resources),
-				func(r string) bool { return !overlap(r, everyRole) })...)
-		}
+	}
+	if slices.Contains(a.actions, anything) {
+		n.Covers = []string{anything}
+	} else if a.assumes() {
+		n.Covers = inPartitions(a.assumed())
 	}
 	return n
 }
+
+// assumes reports whether the role lets its principal assume roles: it is one, or lists the action to.
+func (a access) assumes() bool {
+	return a.role.kind == role || slices.ContainsFunc(a.actions,
+		func(action string) bool { return covers(strings.ToLower(action), strings.ToLower(assumeRole)) })
+}
+
+// assumed returns the roles, by ARN or pattern, that the role lets its principal assume, if it assumes any.
+func (a access) assumed() []string {
+	switch {
+	case a.role.kind == role:
+		return []string{a.role.text}
+	case len(a.resources) == 0:
+		return []string{everyRole}
+	}
+	return slices.DeleteFunc(slices.Clone(a.resources), func(r string) bool { return !overlap(r, everyRole) })
+}
+
+// reaches returns the ids, or patterns of ids, of the other accounts into which the access leads.
+func (a access) reaches(scope string) []string {
+	if !a.assumes() {
+		return nil
+	}
+	var all []string
+	for _, named := range a.assumed() {
+		if account := strings.SplitN(named, ":", arnParts)[accountPart]; account != scope {
+			all = append(all, account)
+		}
+	}
+	return all
+}
+
+// The parts of an ARN between its colons, and the place of the account. A role's ARN has as many, so no wildcard of a
+// pattern over roles stands for a colon.
+const arnParts, accountPart = 6, 4
+
+// inPartitions returns ARNs, and those of other partitions than the commercial one also with the commercial partition,
+// which policies are often written with.
+func inPartitions(arns []string) []string {
+	all := slices.Clone(arns)
+	for _, text := range arns {
+		if parts := strings.SplitN(text, ":", arnParts); len(parts) == arnParts && parts[1] != commercial {
+			parts[1] = commercial
+			all = append(all, strings.Join(parts, ":"))
+		}
+	}
+	return all
+}
+
+// commercial is the partition that most accounts belong to.
+const commercial = "aws"
 
 // readPlain interprets a policy without a marker statement.
 func readPlain(text string, statements []statement) writing {
@@ -152,7 +210,7 @@ func readPlain(text string, statements []statement) writing {
 	found.window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
 	found.start = enforced(statements, notBefore, found.window.Start)
 	found.end = enforced(statements, before, found.window.End)
-	if !sameStatement(text, found.plain(found.window)) {
+	if !sameStatement(text, found.plain(found.window)) || permitsActions(s) && !found.separate() {
 		found.damage = append(found.damage, "its statements were changed")
 	}
 	return found
@@ -165,4 +223,12 @@ func (found writing) plain(w jit.Window) string {
 		named.kind = actions
 	}
 	return access{role: named, actions: found.actions, resources: found.resources}.plain(w)
+}
+
+// separate reports whether the role names the actions and resources one by one: none of them is written together with
+// another one as a single text, which AWS takes for one name.
+func (found writing) separate() bool {
+	var again access
+	return again.parseRole(found.role) == nil && len(again.actions) == len(found.actions) &&
+		len(again.resources) == len(found.resources)
 }

@@ -29,6 +29,8 @@ func TestTheCanonicalFormOfActions(t *testing.T) {
 		"actions:s3:GetObject, s3:PutObject":                  "actions:s3:GetObject,s3:PutObject",
 		"actions:s3:GetObject,s3:getobject":                   "actions:s3:GetObject",
 		"actions:s3:Get*,s3:GetObject,s3:get?bject":           "actions:s3:Get*",
+		"actions:s3:Get**": "actions:s3:Get*", "actions:s3:*?Object": "actions:s3:?*Object",
+		"actions:s3:Get?*?,s3:Get*": "actions:s3:Get*",
 		"actions:sqs:*,*":                                     "actions:*",
 		"actions:s3:b,ec2:a on arn:aws:s3:::b arn:aws:s3:::a": "actions:ec2:a,s3:b on arn:aws:s3:::a arn:aws:s3:::b",
 	} {
@@ -146,6 +148,25 @@ func TestChangedActionsAreFoundAndRepaired(t *testing.T) {
 	}
 }
 
+// A list that was joined into one text reads as the grant's, and AWS takes it for one name: that is drift.
+func TestJoinedResourcesAreDrift(t *testing.T) {
+	s := newSite(t)
+	alice := s.user(t, "alice")
+	p := s.open(t, s.config(), time.Now)
+	a := grantOf(jit.Binding{Principal: alice, Role: "actions:s3:GetObject on " + bucket + " " + objects,
+		Scope: s.account.ID}, "joined")
+	apply(t, p, jit.Ensure, a)
+	s.put(t, alice, policyName(a.Marker), permission([]string{"s3:GetObject"}, []string{bucket + " " + objects},
+		a.Marker.Window))
+	found, err := p.Read(t.Context(), s.account.ID)
+	must(t, err)
+	g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window,
+		Enforcement: jit.Native}
+	if d := g.Differs(found); d.Kind != jit.DriftDamaged || s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now()) {
+		t.Errorf("the drift is %+v", d)
+	}
+}
+
 // Actions in somebody else's inline policy are standing access, with the resources that they are for.
 func TestActionsAsStandingAccess(t *testing.T) {
 	s := newSite(t)
@@ -171,6 +192,12 @@ func TestActionsAsStandingAccess(t *testing.T) {
 		"actions:logs:Get* on arn:aws:logs:::x"}
 	if !slices.Equal(roles, want) {
 		t.Errorf("found %q, want %q", roles, want)
+	}
+	put(alice, `{"Effect":"Allow","Action":"*:*","Resource":"*"}`)
+	whole, err := s.open(t, s.config(), time.Now).Read(t.Context(), s.account.ID)
+	must(t, err)
+	if _, ok := whole.StandingOf(jit.Binding{Principal: alice, Role: "actions:ec2:RunInstances"}); !ok {
+		t.Error("every action of every service is not told as everything")
 	}
 	if _, ok := found.StandingOf(jit.Binding{Principal: alice, Role: "actions:sqs:Send* on arn:aws:sqs:::q"}); !ok {
 		t.Error("access to all resources does not include one of them")

@@ -87,12 +87,12 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 		return b, jit.Traits{}, err
 	}
 	traits := jit.Traits{Enforcement: jit.Native, NativeStart: true}
-	if a.role.kind == role {
+	if a.assumes() {
 		traits.SessionTail = longestSession
 		if a.principal.kind == role {
 			traits.SessionTail = chainedSession
 		}
-		traits.CanTerminate = a.role.account == b.Scope
+		traits.CanTerminate = a.role.kind == role && a.role.account == b.Scope
 	}
 	return b, traits, nil
 }
@@ -235,8 +235,8 @@ func (a *access) parseRole(s string) (err error) {
 	return nil
 }
 
-// resourceForm is an ARN with a service and a resource.
-var resourceForm = regexp.MustCompile(`^arn:[^:$"\\]*:[^:$"\\]+:[^:$"\\]*:[^:$"\\]*:[^$"\\]+$`)
+// resourceForm is an ARN with a partition, a service and a resource.
+var resourceForm = regexp.MustCompile(`^arn:[^:$"\\]+:[^:$"\\]+:[^:$"\\]*:[^:$"\\]*:[^$"\\]+$`)
 
 // parseResources returns the resources in order, without repetition.
 func parseResources(list string) ([]string, error) {

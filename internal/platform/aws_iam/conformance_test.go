@@ -160,6 +160,7 @@ func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 				strings.Repeat(",s4:"+strings.Repeat("b", 124), 20), account),
 			bad("an empty action", "role", alice, "actions:s3:GetObject,", account),
 			bad("actions elsewhere", "principal", "arn:aws:iam::999999999999:user/alice", "actions:s3:GetObject", account),
+			bad("on an ARN without a partition", "role", alice, "actions:s3:GetObject on arn::s3:::b", account),
 			bad("on what is no ARN", "role", alice, readOnly+" on *", account),
 			bad("eleven digits", "scope", alice, readOnly, "12345678901"),
 			bad("another account than the target's", "scope", alice, readOnly, "999999999999"),

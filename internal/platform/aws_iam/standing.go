@@ -17,6 +17,8 @@ const (
 	// everyRole is the pattern of all roles.
 	everyRole = "arn:*:iam::*:role/*"
 	anything  = "*"
+	// everyAction is another form of all actions.
+	everyAction = "*:*"
 )
 
 // permitted adds the standing access that somebody else's policy gives its entity: to do everything, and to assume
@@ -98,6 +100,9 @@ func (e *entity) assumable(pattern string) (role, covers string) {
 // permits reports whether an Allow statement includes an action, by name or as "*".
 func permits(s statement, action string) bool {
 	includes := func(pattern string) bool { return covers(strings.ToLower(pattern), strings.ToLower(action)) }
+	if slices.Contains(texts(s["Action"]), everyAction) {
+		return true
+	}
 	if s["NotAction"] != nil {
 		return action != anything && !slices.ContainsFunc(texts(s["NotAction"]), includes)
 	}
