@@ -25,11 +25,16 @@ type Ask struct {
 }
 
 // isPrincipal reports whether the person is the principal, under any of their names and keys. A principal such as
-// user:bob@example.com is also the person bob@example.com.
+// user:bob@example.com is also the person bob@example.com. A session of a role is also the person whose name it has, and
+// everybody who has the role; a role is also everybody who has a session of it.
 func (a Ask) isPrincipal(p jit.Person) bool {
 	_, bare, _ := strings.Cut(a.Principal, ":")
+	session, isSession := jit.ParseSession(a.Principal)
 	is := func(name string) bool {
-		return name != "" && (strings.EqualFold(name, a.Principal) || strings.EqualFold(name, bare))
+		own, hasSession := jit.ParseSession(name)
+		return name != "" && (strings.EqualFold(name, a.Principal) || strings.EqualFold(name, bare) ||
+			isSession && (strings.EqualFold(name, session.Name) || session.Of(name)) ||
+			hasSession && own.Of(a.Principal))
 	}
 	names := slices.Concat(p.Principals, p.SigningKeys, []string{p.Name, p.GitHub, p.GitLab})
 	return slices.ContainsFunc(names, func(name string) bool {

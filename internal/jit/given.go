@@ -11,6 +11,8 @@ type Given struct {
 	Principal, Role, Scope Named
 	// Narrowing restricts the role; Role does not include it.
 	Narrowing Narrowing
+	// Named are the named conditions on the role, in canonical order; Role does not include them.
+	Named []Condition
 	// AnyCase: names are case-insensitive on this platform.
 	AnyCase bool
 }
@@ -94,6 +96,18 @@ func (n Narrowing) Text() string {
 
 // All returns the parts under every name that is known.
 func (n Narrowing) All() []string { return append(slices.Clone(n.Parts), n.Also...) }
+
+// Conditions returns the conditions on the role as texts, named or in the platform's own language.
+func (g Given) Conditions() []string {
+	all := []string{}
+	if g.Narrowing.Word == If {
+		all = append(all, g.Narrowing.Parts...)
+	}
+	for _, c := range g.Named {
+		all = append(all, c.String())
+	}
+	return all
+}
 
 // AsWritten returns a binding under its own names only.
 func AsWritten(b Binding) Given {

@@ -12,6 +12,8 @@ type identity struct {
 type index struct {
 	of             map[identity][]int
 	ours, standing map[string][]int
+	// members holds the positions of the standing access that the sessions of a role have, by [Session.Prefix].
+	members map[string][]int
 	// anybody holds the positions of the standing access that everybody has.
 	anybody []int
 	// indexed are the slices that were indexed.
@@ -21,7 +23,8 @@ type index struct {
 // Indexed returns the snapshot with an index for [Snapshot.Of] and [Snapshot.To]. The elements of Ours and Standing must
 // not change afterwards.
 func (s Snapshot) Indexed() Snapshot {
-	x := &index{make(map[identity][]int, len(s.Ours)), map[string][]int{}, map[string][]int{}, nil, s}
+	x := &index{make(map[identity][]int, len(s.Ours)), map[string][]int{}, map[string][]int{}, map[string][]int{}, nil,
+		s}
 	for i := range s.Ours {
 		o := &s.Ours[i]
 		of := identity{o.Marker.Owner, o.Marker.ID}
@@ -33,6 +36,9 @@ func (s Snapshot) Indexed() Snapshot {
 			x.anybody = append(x.anybody, i)
 		} else {
 			x.standing[a.Principal] = append(x.standing[a.Principal], i)
+			if a.Members != "" {
+				x.members[a.Members] = append(x.members[a.Members], i)
+			}
 		}
 	}
 	s.index = x
@@ -87,6 +93,9 @@ func (s Snapshot) To(principal string) Snapshot {
 func (s Snapshot) standingTo(principal string) (found []Standing) {
 	if s.index.valid(s) {
 		at := slices.Concat(s.index.anybody, s.index.standing[principal])
+		if session, ok := ParseSession(principal); ok {
+			at = append(at, s.index.members[session.Prefix()]...)
+		}
 		slices.Sort(at)
 		for _, i := range at {
 			found = append(found, s.Standing[i])

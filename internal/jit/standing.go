@@ -16,6 +16,8 @@ type Standing struct {
 	Covers string
 	// Anybody: everybody whom the platform lets in has the access, so every principal has it.
 	Anybody bool
+	// Members is [Session.Prefix] of a role whose sessions have the access too; empty if there are none.
+	Members string
 	// Detail says where it is ("line 3", "ClusterRoleBinding/ops").
 	Detail string
 	// From is the wider scope on which the access is given; empty if it is given on the scope itself.
@@ -34,7 +36,9 @@ func (s Standing) Unmarked() bool { return s.Claims() && s.Marker.Window == Wind
 func (s Standing) Claims() bool { return s.Marker.ID != "" }
 
 // has reports whether a principal has the access.
-func (s Standing) has(principal string) bool { return s.Anybody || s.Principal == principal }
+func (s Standing) has(principal string) bool {
+	return s.Anybody || s.Principal == principal || s.Members != "" && strings.HasPrefix(principal, s.Members)
+}
 
 // gives reports whether the access includes that of the binding.
 func (s Standing) gives(b Binding) bool {

@@ -82,6 +82,7 @@ var fields = map[string]field{
 	"target":      {cel.StringType, "target", func(r *Request) any { return r.Binding.Target }},
 	"principal":   {cel.StringType, "principal", func(r *Request) any { return r.Binding.Principal }},
 	"role":        {cel.StringType, "role", func(r *Request) any { return r.Binding.Role }},
+	"conditions":  {cel.ListType(cel.StringType), "role", func(r *Request) any { return r.Given.Conditions() }},
 	"scope":       {cel.StringType, "scope", func(r *Request) any { return r.Binding.Scope }},
 	"reason":      {cel.StringType, "reason", func(r *Request) any { return r.Reason }},
 	"ttl":         {cel.DurationType, "ttl", func(r *Request) any { return r.Length }},

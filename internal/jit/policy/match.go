@@ -73,6 +73,9 @@ func (l list) narrowing(r *Request) jit.Narrowing {
 type glob struct {
 	jit.Glob
 	halves map[string]halves // by the word between the two
+	// bare is the entry without the named conditions that it demands; nil if it demands none.
+	bare    *glob
+	demands []jit.Demand
 }
 
 // halves are a glob over a role, with globs over resources after " on " and a whole condition or * after " if ".
@@ -93,7 +96,22 @@ func compileGlob(attribute, pattern string) (g glob, err error) {
 			g.halves[word] = h
 		}
 	}
+	g.demand(attribute, pattern)
 	return g, nil
+}
+
+// demand reads an entry as a role under named conditions.
+func (g *glob) demand(attribute, pattern string) {
+	before, after, demanding := strings.Cut(pattern, jit.If)
+	if !demanding {
+		return
+	}
+	if bare, err := compileGlob(attribute, strings.TrimSpace(before)); err == nil {
+		g.bare = &bare
+		for condition := range strings.SplitSeq(after, jit.And) {
+			g.demands = append(g.demands, jit.ParseDemand(condition))
+		}
+	}
 }
 
 // compileHalves reads an entry as two halves; ok is false if it has no such word, or has it only within a set.
@@ -208,6 +226,7 @@ func entryAt(i int) string { return fmt.Sprintf("match[%d].", i) }
 // permitsAll reports whether a list of a permit matches everything that the request gives: each part of it.
 func (e *entry) permitsAll(i int, r *Request) bool {
 	n, globs, narrowing := lists[i].named(r), e.globs[i], lists[i].narrowing(r)
+	kept := conditional(globs, narrowing, func(g glob) bool { return g.metBy(r.Given.Named) })
 	if slices.ContainsFunc(n.Within, func(wider string) bool { return matchesAny(globs, wider) }) {
 		n.Guard = "" // whoever may have the wider access needs no guard
 	}
@@ -215,8 +234,30 @@ func (e *entry) permitsAll(i int, r *Request) bool {
 		return n.Guard == ""
 	}
 	return !slices.ContainsFunc(each(n), func(part jit.Named) bool {
-		return !permitsNarrowed(globs, part, narrowing, r.Given.AnyCase)
+		return !permitsNarrowed(kept, part, narrowing, r.Given.AnyCase)
 	})
+}
+
+// conditional returns the globs as they judge a role that may be under named conditions, without what they demand, and
+// drops those with demands that are not met. On a platform without named conditions it returns them as they are.
+func conditional(globs []glob, narrowing jit.Narrowing, met func(glob) bool) []glob {
+	if narrowing.Word != jit.On {
+		return globs
+	}
+	var kept []glob
+	for _, g := range globs {
+		if g.bare == nil {
+			kept = append(kept, g)
+		} else if met(g) {
+			kept = append(kept, *g.bare)
+		}
+	}
+	return kept
+}
+
+// metBy reports whether the conditions of a role meet everything that the entry demands.
+func (g glob) metBy(all []jit.Condition) bool {
+	return !slices.ContainsFunc(g.demands, func(d jit.Demand) bool { return !d.Met(all) })
 }
 
 // each returns the parts of what is judged part by part, else the whole.
@@ -301,7 +342,8 @@ func (e *entry) forbidsAny(i int, r *Request) (by string, applies answer) {
 	if len(e.globs[i]) == 0 {
 		return "", yes
 	}
-	for _, g := range e.globs[i] {
+	// Nobody can tell whether two conditions overlap, so a forbid applies whatever conditions it demands.
+	for _, g := range conditional(e.globs[i], lists[i].narrowing(r), func(glob) bool { return true }) {
 		by, ok := forbids(g.Glob, n, r.Given.AnyCase)
 		if !ok {
 			by, ok = forbidsNarrowed(g, n, lists[i].narrowing(r), r.Given.AnyCase)
@@ -368,9 +410,17 @@ func (c *rule) mismatch(e *entry, at string, i int, r *Request) failure {
 	if n.Name != "" && n.Name != value && l.name != roleList {
 		text += fmt.Sprintf(", which is %q", n.Name)
 	}
-	refused := func(part jit.Named) bool { return !permitsNarrowed(e.globs[i], part, l.narrowing(r), r.Given.AnyCase) }
+	permitted := func(met bool) func(part jit.Named) bool {
+		kept := conditional(e.globs[i], l.narrowing(r), func(g glob) bool { return met || g.metBy(r.Given.Named) })
+		return func(part jit.Named) bool { return permitsNarrowed(kept, part, l.narrowing(r), r.Given.AnyCase) }
+	}
+	refused := func(part jit.Named) bool { return !permitted(false)(part) }
 	if part := slices.IndexFunc(each(n), refused); part >= 0 && len(n.Parts) > 1 {
 		text += fmt.Sprintf("; each action is judged by itself, and they do not permit %q", n.Parts[part])
+	}
+	if i := slices.IndexFunc(each(n), refused); i >= 0 && permitted(true)(each(n)[i]) {
+		return failure{l.attribute(), text + fmt.Sprintf("; they demand conditions that the role does not have: "+
+			"write %q before them", strings.TrimSpace(jit.If))}
 	}
 	if n.Guard != "" {
 		text += fmt.Sprintf("; %s, so a policy must name it without wildcards", n.Guard)

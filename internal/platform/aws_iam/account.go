@@ -22,6 +22,7 @@ const pageSize = 1000
 // entity is a user, a group or a role as the bulk read returned it.
 type entity struct {
 	arn
+	id       string            // AIDA… or AROA…; another one if the entity is made again
 	created  time.Time         // a principal that is made again under its old name is a different one
 	inline   map[string]string // documents by policy name
 	attached map[string]string // ARNs of managed policies, by themselves
@@ -75,6 +76,7 @@ func (a *account) addPage(page *iam.GetAccountAuthorizationDetailsOutput) {
 	}
 	for _, d := range page.RoleDetailList {
 		e := a.add(d.Arn, d.CreateDate, d.RolePolicyList, d.AttachedManagedPolicies)
+		e.id = aws.ToString(d.RoleId)
 		e.trust = unescape(d.AssumeRolePolicyDocument)
 	}
 	for _, d := range page.Policies {

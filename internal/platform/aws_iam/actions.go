@@ -82,15 +82,15 @@ func canonicalActions(list []string) []string {
 	return all
 }
 
-// permission is the policy that permits actions, on all resources if none are named. Its one statement holds everything
+// permission is the policy that permits actions under conditions, on all resources if none are named. Its one statement holds everything
 // that a marker would.
-func permission(list, resources []string, w jit.Window) string {
+func permission(list, resources []string, under map[string]any) string {
 	s := statement{"Effect": "Allow", "Action": list, "Resource": resources}
 	if len(resources) == 0 {
 		s["Resource"] = anything
 	}
 	s["Sid"] = actionsSid + digest([]statement{s})
-	s["Condition"] = dates(w)
+	s["Condition"] = under
 	return encode(statement{"Version": "2012-10-17", "Statement": []statement{s}})
 }
 
@@ -113,9 +113,9 @@ func actionsIn(s statement) (list, resources []string) {
 func (a access) plain(w jit.Window) string {
 	switch a.role.kind {
 	case role:
-		return assumption(a.role.text, w)
+		return assumption(a.role.text, conditionOf(a.terms.within(w)))
 	case actions:
-		return permission(a.actions, a.resources, w)
+		return permission(a.actions, a.resources, conditionOf(a.terms.within(w)))
 	}
 	return ""
 }
@@ -202,11 +202,11 @@ func readPlain(text string, statements []statement) writing {
 	}
 	s := statements[at]
 	found.named, _ = s["Resource"].(string)
-	found.role = found.named
 	if permitsActions(s) {
 		found.named = actionsText(found.actions)
-		found.role = roleText(found.named, found.resources)
 	}
+	found.terms = termsIn(s)
+	found.role = roleText(found.named, found.resources) + found.terms.text()
 	found.window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
 	found.start = enforced(statements, notBefore, found.window.Start)
 	found.end = enforced(statements, before, found.window.End)
@@ -217,12 +217,15 @@ func readPlain(text string, statements []statement) writing {
 }
 
 // plain is [access.plain] for what was read.
-func (found writing) plain(w jit.Window) string {
+func (found writing) plain(w jit.Window) string { return found.access().plain(w) }
+
+// access is what was read as access.
+func (found writing) access() access {
 	named := arn{kind: role, text: found.named}
 	if strings.HasPrefix(found.named, jit.Actions) {
 		named.kind = actions
 	}
-	return access{role: named, actions: found.actions, resources: found.resources}.plain(w)
+	return access{role: named, actions: found.actions, resources: found.resources, terms: found.terms}
 }
 
 // separate reports whether the role names the actions and resources one by one: none of them is written together with

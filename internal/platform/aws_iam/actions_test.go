@@ -24,13 +24,13 @@ func TestTheCanonicalFormOfActions(t *testing.T) {
 		return err
 	}
 	for role, want := range map[string]string{
-		"actions:S3:GetObject":                                "actions:s3:GetObject",
-		"actions:s3:PutObject,s3:GetObject":                   "actions:s3:GetObject,s3:PutObject",
-		"actions:s3:GetObject, s3:PutObject":                  "actions:s3:GetObject,s3:PutObject",
-		"actions:s3:GetObject,s3:getobject":                   "actions:s3:GetObject",
-		"actions:s3:Get*,s3:GetObject,s3:get?bject":           "actions:s3:Get*",
-		"actions:s3:Get**": "actions:s3:Get*", "actions:s3:*?Object": "actions:s3:?*Object",
-		"actions:s3:Get?*?,s3:Get*": "actions:s3:Get*",
+		"actions:S3:GetObject":                      "actions:s3:GetObject",
+		"actions:s3:PutObject,s3:GetObject":         "actions:s3:GetObject,s3:PutObject",
+		"actions:s3:GetObject, s3:PutObject":        "actions:s3:GetObject,s3:PutObject",
+		"actions:s3:GetObject,s3:getobject":         "actions:s3:GetObject",
+		"actions:s3:Get*,s3:GetObject,s3:get?bject": "actions:s3:Get*",
+		"actions:s3:Get**":                          "actions:s3:Get*", "actions:s3:*?Object": "actions:s3:?*Object",
+		"actions:s3:Get?*?,s3:Get*":                           "actions:s3:Get*",
 		"actions:sqs:*,*":                                     "actions:*",
 		"actions:s3:b,ec2:a on arn:aws:s3:::b arn:aws:s3:::a": "actions:ec2:a,s3:b on arn:aws:s3:::a arn:aws:s3:::b",
 	} {

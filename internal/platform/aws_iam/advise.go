@@ -17,6 +17,7 @@ func (p *Platform) advise(c *client, a *account, scope string) func(context.Cont
 		if err != nil {
 			return nil
 		}
+		asked = asked.in(a, scope)
 		var all []jit.Advice
 		absent := func(attribute string, named arn) {
 			if p.lacks(ctx, c, a, scope, named) {
@@ -28,6 +29,12 @@ func (p *Platform) advise(c *client, a *account, scope string) func(context.Cont
 		}
 		absent("principal", asked.principal)
 		absent("role", asked.role)
+		if e := a.entities[asked.principal.text]; e != nil {
+			if why := e.impostor(asked); why != "" {
+				all = append(all, jit.Advice{Attribute: "principal", Title: "The session can be somebody else's",
+					Text: "The apply refuses the grant: " + why + ". To mend it, " + impostorHint + "."})
+			}
+		}
 		if text := p.crowded(ctx, c, a, asked, b); text != "" {
 			all = append(all, jit.Advice{Attribute: "role", Title: "The grants of this plan do not fit", Text: text})
 		}

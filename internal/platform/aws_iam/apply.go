@@ -114,7 +114,7 @@ func (a *application) grant(c jit.Change) *grant {
 	if err != nil {
 		found = access{}
 	}
-	g := &grant{change: c, marker: c.Access.Marker, access: found}
+	g := &grant{change: c, marker: c.Access.Marker, access: found.in(a.account, a.scope)}
 	g.found = a.shown(g) != ""
 	if c.Op == jit.Ensure {
 		g.outcome = cmp.Or(err, a.platform.watch.Skew())
@@ -132,7 +132,7 @@ func (a *application) onPrincipal(ctx context.Context, g *grant) error {
 	}
 	keep, statement := g.access.principal.text, ""
 	if g.access.trusting.text != "" {
-		keep, statement = "", encode(trustStatement(g.marker, g.access.principal.text))
+		keep, statement = "", encode(trustStatement(g.marker, g.access.who(), g.access.terms))
 	} else if err := a.ensure(ctx, g); err != nil {
 		return err
 	}
@@ -241,6 +241,9 @@ func (a *application) checkPrincipal(g *grant) error {
 		return &jit.Error{Attribute: "principal",
 			Problem: fmt.Sprintf("there is no %s %s in the account %s", principal.kind, principal.text, a.scope),
 			Hint:    fmt.Sprintf("`aws iam list-%ss` lists them", principal.kind)}
+	}
+	if why := e.impostor(g.access); why != "" {
+		return &jit.Error{Attribute: "principal", Problem: why, Hint: impostorHint}
 	}
 	began := g.marker.Window.Start
 	if g.change.GrantedAt.IsZero() && e.created.After(began.Add(youngest)) && !a.holds(e, g) {

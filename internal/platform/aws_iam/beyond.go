@@ -22,7 +22,7 @@ func (a *account) beyond(document string, found writing) string {
 	if !ok || named.kind == role {
 		_, may, _ = parseStatements(found.plain(jit.Window{}))
 	} else if source := a.source(named); source != "" {
-		whole, err := timed(source, named.text, found.resources, found.window)
+		whole, err := timed(source, found.access(), found.window)
 		if err == nil { // else it allows nothing on the resources any more
 			_, may, _ = parseStatements(whole)
 		}

@@ -59,6 +59,11 @@ func parseARN(s string) (arn, bool) {
 // access is a parsed binding.
 type access struct {
 	principal arn
+	// session is the name of the session of the principal, a role, that the access is for; empty for the whole principal.
+	// The role's ARN lacks its path until the account is known.
+	session string
+	// terms restrict the access further.
+	terms terms
 	// role is a managed policy to copy, or a role to assume. A role that lists actions has a kind and a text only.
 	role arn
 	// actions are those that the role lists.
@@ -101,13 +106,17 @@ func (p *Platform) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
 func (p *Platform) parse(b *jit.Binding) (access, error) {
 	var a access
 	var err error
-	if a.principal, err = parsePrincipal(b.Principal); err != nil {
+	if a.principal, a.session, err = parsePrincipal(b.Principal); err != nil {
 		return a, err
 	}
 	if err = a.parseRole(b.Role); err != nil {
 		return a, err
 	}
-	b.Role = roleText(a.role.text, a.resources)
+	if a.terms.identity() != "" && a.principal.kind != role {
+		return a, jit.Invalid("role", "leave the condition out, or grant to a role or a session of one",
+			"%q has no source identity; only sessions of roles have one", a.principal.text)
+	}
+	b.Role = roleText(a.role.text, a.resources) + a.terms.text()
 	if b.Scope, err = p.parseScope(b.Scope); err != nil {
 		return a, err
 	}
@@ -139,6 +148,10 @@ func (p *Platform) parseScope(s string) (string, error) {
 func (a *access) checkGiven(scope string) error {
 	copied := a.role.kind == policy
 	switch {
+	case a.reserved():
+		return jit.Invalid("principal", "grant permission to assume a role, or grant on a target of the platform "+
+			"aws_identity_center", "the role of %q belongs to IAM Identity Center, which overwrites changes to it",
+			a.principal.text)
 	case copied && a.principal.partition != a.role.partition:
 		return a.acrossPartitions()
 	case a.principal.account != scope:
@@ -163,7 +176,12 @@ func (a *access) route(scope string, trust bool) error {
 			"role's trust policy, each on a target of that account", a.principal.account, a.role.account),
 			"neither %q nor %q is of the account %s", a.principal.text, a.role.text, scope)
 	}
-	if a.role.account != scope || a.principal.account == scope && !trust {
+	if a.role.account != scope && a.reserved() {
+		return jit.Invalid("scope", fmt.Sprintf("write scope = %q, on a target of that account", a.role.account),
+			"the role of %q belongs to IAM Identity Center, so only the trust policy of %q can be changed",
+			a.principal.text, a.role.text)
+	}
+	if a.role.account != scope || a.principal.account == scope && !trust && !a.reserved() {
 		return nil
 	}
 	if a.principal.kind == group {
@@ -179,40 +197,48 @@ func (a *access) acrossPartitions() error {
 		"%q and the principal %q belong to different partitions", a.role.text, a.principal.text)
 }
 
-func parsePrincipal(s string) (arn, error) {
+// parsePrincipal reads the principal: a user, a role, a group, or a session of a role.
+func parsePrincipal(s string) (a arn, session string, err error) {
 	const hint = `write for example "arn:aws:iam::123456789012:user/alice"`
 	if err := jit.CheckText("principal", s); err != nil {
-		return arn{}, err
+		return a, "", err
+	}
+	if strings.Contains(s, ":assumed-role/") {
+		return parseSession(s)
 	}
 	a, ok := parseARN(s)
 	switch {
-	case strings.Contains(s, ":assumed-role/"):
-		return arn{}, jit.Invalid("principal", `write the role itself, as in "arn:aws:iam::123456789012:role/deployer"`,
-			"%q is a session of a role; access is given to the role", s)
 	case strings.HasSuffix(s, ":root"):
-		return arn{}, jit.Invalid("principal", hint,
+		err = jit.Invalid("principal", hint,
 			"%q is a whole account; access is given to a user, a role or a group", s)
 	case !ok || a.kind == policy:
-		return arn{}, jit.Invalid("principal", hint, "%q is not the ARN of a user, a role or a group", s)
+		err = jit.Invalid("principal", hint, "%q is not the ARN of a user, a role or a group", s)
 	case a.kind == role && strings.HasPrefix(a.path, "aws-reserved/"):
-		return arn{}, jit.Invalid("principal", "grant on a target of the platform aws_identity_center",
+		err = jit.Invalid("principal", "grant on a target of the platform aws_identity_center",
 			"%q belongs to IAM Identity Center, which overwrites changes to it", s)
 	case a.kind == role && strings.HasPrefix(a.path, "aws-service-role"):
-		return arn{}, jit.Invalid("principal", hint, "%q belongs to an AWS service and cannot be changed", s)
+		err = jit.Invalid("principal", hint, "%q belongs to an AWS service and cannot be changed", s)
 	}
-	return a, nil
+	return a, "", err
 }
 
 const roleHint = `write for example "arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::aws:policy/` +
 	`AmazonS3ReadOnlyAccess on arn:aws:s3:::bucket arn:aws:s3:::bucket/*", "actions:s3:GetObject,s3:ListBucket" or ` +
 	`"arn:aws:iam::123456789012:role/deployer"`
 
-// parseRole reads the role: a managed policy or actions, which resources may narrow, or a role.
+// parseRole reads the role: a managed policy or actions, which resources may narrow, or a role; each with or without
+// conditions.
 func (a *access) parseRole(s string) (err error) {
 	if err := jit.CheckText("role", s); err != nil {
 		return err
 	}
-	name, list, narrowed := strings.Cut(s, jit.On)
+	unconditional, conditions, conditional := strings.Cut(s, jit.If)
+	if conditional {
+		if a.terms.named, err = jit.ParseConditions(conditions); err != nil {
+			return err
+		}
+	}
+	name, list, narrowed := strings.Cut(unconditional, jit.On)
 	if narrowed {
 		if a.resources, err = parseResources(list); err != nil {
 			return err
@@ -220,7 +246,7 @@ func (a *access) parseRole(s string) (err error) {
 	}
 	if strings.HasPrefix(name, jit.Actions) {
 		a.role = arn{kind: actions, text: name}
-		a.actions, err = parseActions(name, narrowing(a.resources).Text())
+		a.actions, err = parseActions(name, narrowing(a.resources).Text()+a.terms.text())
 		return err
 	}
 	named, ok := parseARN(name)

@@ -71,12 +71,13 @@ func (a *application) deny(ctx context.Context, in arn, e edit, ours, others []s
 			if dead.MatchString(principal) {
 				continue
 			}
-			on := a.account.entities[principal]
+			on := a.account.find(principal)
 			if on == nil || end.IsZero() || slices.ContainsFunc(others, trustsToo(principal)) {
 				return fmt.Errorf("%s cannot be denied the role: it is of another account, its access has no end, or "+
 					"others trust it too", principal)
 			}
-			if err := a.denyRole(ctx, on, in, e.grant.marker, end); err != nil {
+			who, _ := a.account.trustTerms(principal, terms{})
+			if err := a.denyRole(ctx, on, in, who, e.grant.marker, end); err != nil {
 				return err
 			}
 		}
@@ -89,6 +90,12 @@ func trustsToo(principal string) func(statement) bool {
 	return func(s statement) bool {
 		return slices.ContainsFunc(trusted(s), func(name string) bool {
 			named, _ := parseARN(principal)
+			if s, session := jit.ParseSession(principal); session {
+				named.account = s.Account
+				if s.Of(name) {
+					return true
+				}
+			}
 			return name == principal || name == anything || name == named.account ||
 				strings.HasSuffix(name, "::"+named.account+":root")
 		})
@@ -98,15 +105,16 @@ func trustsToo(principal string) func(statement) bool {
 // denyName names the inline policy that denies the principal of a grant its role.
 func denyName(m jit.Marker) string { return endPrefix + strings.TrimPrefix(policyName(m), "jit-") }
 
-// denyRole denies an entity a role until an end. A later Apply removes the policy then.
-func (a *application) denyRole(ctx context.Context, on *entity, role arn, m jit.Marker, end time.Time) error {
+// denyRole denies an entity, or one of its sessions, a role until an end. A later Apply removes the policy then.
+func (a *application) denyRole(ctx context.Context, on *entity, role arn, who terms, m jit.Marker,
+	end time.Time) error {
 	policy := item{inlinePolicy, on.text, denyName(m)}
 	if a.account.get(policy) != "" {
 		return nil
 	}
 	document := encode(statement{"Version": "2012-10-17", "Statement": []statement{{
 		"Effect": "Deny", "Action": assumeRole, "Resource": role.text,
-		"Condition": map[string]any{before: map[string]any{currentTime: jit.FormatTime(end)}},
+		"Condition": conditionOf(append(who.tests(), test{before, currentTime, []string{jit.FormatTime(end)}})),
 	}}})
 	return a.write(ctx, policy, "", document, func(ctx context.Context) error {
 		return a.client.putInline(ctx, on.arn, policy.name, document)
@@ -120,7 +128,7 @@ func (a *application) undeny(ctx context.Context, was string, edits []edit) {
 		ours, _ := own(was, e.sid)
 		for _, s := range ours {
 			for _, principal := range trusted(s) {
-				if on := a.account.entities[principal]; on != nil && !e.adds() {
+				if on := a.account.find(principal); on != nil && !e.adds() {
 					_ = a.discardInline(ctx, on, denyName(e.grant.marker))
 				}
 			}
@@ -131,5 +139,8 @@ func (a *application) undeny(ctx context.Context, was string, edits []edit) {
 // withoutEffect reports whether a principal of our trust statement has no access by it: it was deleted, or it is denied
 // the role.
 func (a *account) withoutEffect(principal string, m jit.Marker) bool {
+	if on := a.find(principal); on != nil {
+		principal = on.text
+	}
 	return dead.MatchString(principal) || a.get(item{inlinePolicy, principal, denyName(m)}) != ""
 }

@@ -118,9 +118,10 @@ func size(document string) int {
 	return n
 }
 
-// timed copies a policy. Each statement, Deny ones too, gets the dates of the window besides its own conditions.
-// Statements that allow are narrowed to the resources, if there are any. The marker statement comes first.
-func timed(source string, role string, resources []string, w jit.Window) (string, error) {
+// timed copies the policy that the access names. Each statement, Deny ones too, gets the dates of the window and the
+// terms of the access besides its own conditions, so that it concerns nobody else. Statements that allow are narrowed to
+// the resources, if there are any. The marker statement comes first.
+func timed(source string, a access, w jit.Window) (string, error) {
 	d, statements, err := parseStatements(source)
 	if err != nil {
 		return "", err
@@ -128,7 +129,7 @@ func timed(source string, role string, resources []string, w jit.Window) (string
 	var copied []statement
 	allows := false
 	for _, s := range statements {
-		gives, err := confine(s, resources, w)
+		gives, err := confine(s, a, w)
 		if err != nil {
 			return "", err
 		}
@@ -139,102 +140,48 @@ func timed(source string, role string, resources []string, w jit.Window) (string
 	}
 	if !allows {
 		return "", jit.Invalid("role", "name resources that the policy allows something on",
-			"%q allows nothing on %s", role, strings.Join(resources, " "))
+			"%q allows nothing on %s", a.role.text, strings.Join(a.resources, " "))
 	}
-	whole := statement{"Statement": append([]statement{markerStatement(role, resources, w, copied)}, copied...)}
+	whole := statement{"Statement": append([]statement{markerStatement(a, w, copied)}, copied...)}
 	if version, ok := d.rest["Version"]; ok {
 		whole["Version"] = version
 	}
 	return encode(whole), nil
 }
 
-// confine gives a statement the dates of the window, and narrows one that allows to the resources, if there are any. It
-// reports whether the statement still allows something.
-func confine(s statement, resources []string, w jit.Window) (gives bool, err error) {
+// confine gives a statement the dates of the window and the terms of the access, and narrows one that allows to the
+// resources, if there are any. It reports whether the statement still allows something.
+func confine(s statement, a access, w jit.Window) (gives bool, err error) {
 	delete(s, "Sid") // it means nothing here and takes room
 	gives = s["Effect"] == "Allow"
-	if gives && len(resources) > 0 {
-		if err := narrow(s, resources); err != nil {
+	if gives && len(a.resources) > 0 {
+		if err := narrow(s, a.resources); err != nil {
 			return false, err
 		}
 		if s["Resource"] == nil {
 			return false, nil
 		}
 	}
-	return gives, between(s, w)
+	return gives, add(s, a.terms.within(w))
 }
 
-// between adds the dates of the window to the conditions of a statement. All operators of a statement must hold, and
-// all keys of an operator. Several values of one key are alternatives, so a date must not join an existing key: if the
-// operator already has the key, the date goes to the operator's IfExists form, which is equivalent because the time is
-// always present.
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-logic-multiple-context-keys-or-values.html
-func between(s statement, w jit.Window) error {
-	conditions, ok := s["Condition"].(map[string]any)
-	if !ok {
-		if s["Condition"] != nil {
-			return errors.New("read a statement of a policy: its Condition is not an object")
-		}
-		conditions = map[string]any{}
-		s["Condition"] = conditions
-	}
-	for operator, t := range map[string]time.Time{notBefore: w.Start, before: w.End} {
-		if !set(conditions, operator, t) && !set(conditions, operator+ifExists, t) {
-			return &jit.Error{Attribute: "role",
-				Problem: fmt.Sprintf("a statement of the policy has conditions on %s with both %s and %s%s; "+
-					"so the dates of a grant do not fit", currentTime, operator, operator, ifExists),
-				Hint: "name a policy that uses one of them"}
-		}
-	}
-	return nil
-}
-
-// set puts a condition on the time, or returns false if the operator already has one.
-func set(conditions map[string]any, operator string, t time.Time) bool {
-	keys, ok := conditions[operator].(map[string]any)
-	if !ok {
-		if conditions[operator] != nil {
-			return false
-		}
-		keys = map[string]any{}
-		conditions[operator] = keys
-	}
-	for key := range keys {
-		if strings.EqualFold(key, currentTime) { // keys are not case-sensitive
-			return false
-		}
-	}
-	keys[currentTime] = jit.FormatTime(t)
-	return true
-}
-
-// assumption is the policy that permits assuming a role. Its one statement holds everything that a marker would.
-func assumption(role string, w jit.Window) string {
+// assumption is the policy that permits assuming a role under conditions. Its one statement holds everything that a
+// marker would.
+func assumption(role string, under map[string]any) string {
 	return encode(statement{"Version": "2012-10-17", "Statement": []statement{{
-		"Effect": "Allow", "Action": assumeRole, "Resource": role, "Condition": dates(w),
+		"Effect": "Allow", "Action": assumeRole, "Resource": role, "Condition": under,
 	}}})
 }
 
-// dates are the conditions of a window.
-func dates(w jit.Window) map[string]any {
-	return map[string]any{
-		notBefore: map[string]any{currentTime: jit.FormatTime(w.Start)},
-		before:    map[string]any{currentTime: jit.FormatTime(w.End)},
-	}
-}
-
-// markerStatement names the role and the window of a grant, and holds a digest of the other statements. It has no
-// effect: it denies an action that cannot be denied, before the window starts and after it ends at once.
-func markerStatement(role string, resources []string, w jit.Window, others []statement) statement {
+// markerStatement names the role, the terms and the window of a grant, and holds a digest of the other statements. It
+// has no effect: it denies an action that cannot be denied, before the window starts and after it ends at once.
+func markerStatement(a access, w jit.Window, others []statement) statement {
 	return statement{
-		"Sid":      sidPrefix + digest(others),
-		"Effect":   "Deny",
-		"Action":   markerAction,
-		"Resource": append([]string{role}, resources...),
-		"Condition": map[string]any{
-			before:    map[string]any{currentTime: jit.FormatTime(w.Start)},
-			notBefore: map[string]any{currentTime: jit.FormatTime(w.End)},
-		},
+		"Sid":       sidPrefix + digest(others),
+		"Effect":    "Deny",
+		"Action":    markerAction,
+		"Resource":  append([]string{a.role.text}, a.resources...),
+		"Condition": a.terms.outside(w),
 	}
 }
 
@@ -250,6 +197,7 @@ type writing struct {
 	named      string // the policy or role in it
 	actions    []string
 	resources  []string
+	terms      terms
 	altered    bool // the statements do not fit their digest
 	window     jit.Window
 	start, end time.Time // as AWS enforces them; zero if there is none
@@ -271,7 +219,8 @@ func read(text string) writing {
 	marker, others := statements[at], slices.Delete(slices.Clone(statements), at, at+1)
 	if named := texts(marker["Resource"]); len(named) > 0 {
 		found.named, found.resources = named[0], named[1:]
-		found.role = roleText(found.named, found.resources)
+		found.terms = termsIn(marker)
+		found.role = roleText(found.named, found.resources) + found.terms.text()
 	}
 	found.window = jit.Window{Start: bound(marker, before), End: bound(marker, notBefore)}
 	if found.altered = marker["Sid"] != sidPrefix+digest(others); found.altered {

@@ -78,7 +78,7 @@ func (a *application) document(ctx context.Context, g *grant) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return timed(source, g.access.role.text, g.access.resources, g.marker.Window)
+	return timed(source, g.access, g.marker.Window)
 }
 
 // write makes one write and notes it, for the rest of this Apply and for reads that may miss it. It also notes a write

@@ -48,7 +48,7 @@ func (p *Platform) crowded(ctx context.Context, c *client, a *account, asked acc
 	if err != nil {
 		return "" // the apply says why
 	}
-	all := a.absent(e, p.plans.add(e.text, planned{e.text, b.Role, size(document)}))
+	all := a.absent(e, p.plans.add(e.text, planned{asked.who(), b.Role, size(document)}))
 	inline, attached := a.inlineSize(e, ""), len(e.attached)
 	total := inline
 	for _, one := range all {
@@ -92,7 +92,7 @@ func (p *Platform) copyFor(ctx context.Context, c *client, a *account, asked acc
 	if err != nil {
 		return "", err
 	}
-	return timed(source, asked.role.text, asked.resources, w)
+	return timed(source, asked, w)
 }
 
 // crowdedTrust is crowded for a trust policy.
@@ -103,8 +103,8 @@ func (p *Platform) crowdedTrust(ctx context.Context, c *client, a *account, aske
 	}
 	m := jit.Marker{ID: jit.NewID("", b, "", 1), Owner: "a"} // the owner is unknown, so the shortest counts
 	m.Window = jit.Window{Start: p.now(), End: p.now()}
-	text := encode(trustStatement(m, asked.principal.text))
-	all := a.absent(e, p.plans.add(e.text, planned{asked.principal.text, b.Role, size(text) + 1}))
+	text := encode(trustStatement(m, asked.who(), asked.terms))
+	all := a.absent(e, p.plans.add(e.text, planned{asked.who(), b.Role, size(text) + 1}))
 	total := size(e.trust)
 	for _, one := range all {
 		total += one.size
@@ -120,14 +120,18 @@ func (p *Platform) crowdedTrust(ctx context.Context, c *client, a *account, aske
 // absent leaves out the grants that the entity holds by now, except the last one, which is asked about.
 func (a *account) absent(e *entity, all []planned) []planned {
 	var holds []planned
+	hold := func(document string) {
+		found := read(document)
+		holds = append(holds, planned{principal: e.who(found.terms.userID), role: found.role})
+	}
 	for name, document := range e.inline {
 		if _, ours := markerOf(name); ours {
-			holds = append(holds, planned{principal: e.text, role: read(document).role})
+			hold(document)
 		}
 	}
 	for name := range e.attached {
 		if ours(name) {
-			holds = append(holds, planned{principal: e.text, role: read(a.policies[name]).role})
+			hold(a.policies[name])
 		}
 	}
 	_, statements, _ := parseStatements(e.trust)
@@ -135,7 +139,7 @@ func (a *account) absent(e *entity, all []planned) []planned {
 		sid, _ := s["Sid"].(string)
 		if _, ours := markerOfSid(sid); ours {
 			for _, principal := range trusted(s) {
-				holds = append(holds, planned{principal: principal, role: e.text})
+				holds = append(holds, planned{principal: principal, role: e.text + termsIn(s).text()})
 			}
 		}
 	}

@@ -48,14 +48,24 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	}
 	snap := jit.Snapshot{Clock: p.watch.Clock(), Advise: p.advise(c, a, scope)}
 	snap.Another = func(g jit.Grant) bool {
-		named, _ := parseARN(g.Principal)
-		return named.account == scope && p.another(a.entities[g.Principal], g.GrantedAt)
+		named, _, _ := parsePrincipal(g.Principal)
+		return named.account == scope && p.another(a.find(g.Principal), g.GrantedAt)
 	}
 	for _, e := range a.sorted() {
 		a.readEntity(e, &snap)
 	}
 	a.readUnattached(&snap)
+	a.includeSessions(&snap)
 	return snap, nil
+}
+
+// includeSessions gives the standing access of roles to their sessions.
+func (a *account) includeSessions(snap *jit.Snapshot) {
+	for i := range snap.Standing {
+		if e := a.entities[snap.Standing[i].Principal]; e != nil && e.kind == role {
+			snap.Standing[i].Members = e.sessions()
+		}
+	}
 }
 
 // readUnattached adds the managed policies of grants that are attached to nobody.
@@ -64,7 +74,7 @@ func (a *account) readUnattached(snap *jit.Snapshot) {
 		if ours(policyARN) && len(a.holders(policyARN)) == 0 {
 			detail := "the policy " + policyARN
 			snap.Ours = append(snap.Ours,
-				a.observed(path.Base(policyARN), "", document, detail, detail+" is attached to nobody"))
+				a.observed(path.Base(policyARN), nil, document, detail, detail+" is attached to nobody"))
 		}
 	}
 }
@@ -102,7 +112,7 @@ func (a *account) readPolicies(e, holder *entity, group string, snap *jit.Snapsh
 		if _, ours := markerOf(name); !ours {
 			e.inlinePermitted(holder.inline[name], detail, snap)
 		} else if group == "" {
-			snap.Ours = append(snap.Ours, a.observed(name, e.text, e.inline[name], detail))
+			snap.Ours = append(snap.Ours, a.observed(name, e, e.inline[name], detail))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(holder.attached)) {
@@ -116,7 +126,7 @@ func (a *account) readPolicies(e, holder *entity, group string, snap *jit.Snapsh
 func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapshot) {
 	document := a.policies[name]
 	if document != "" && ours(name) {
-		snap.Ours = append(snap.Ours, a.observed(path.Base(name), e.text, document, "the policy "+name))
+		snap.Ours = append(snap.Ours, a.observed(path.Base(name), e, document, "the policy "+name))
 		return
 	}
 	if document != "" {
@@ -129,11 +139,14 @@ func (a *account) readAttached(e *entity, name, detail string, snap *jit.Snapsho
 	snap.Standing = append(snap.Standing, found)
 }
 
-// observed interprets a policy with the name of a grant on a principal; detail says where it was found.
-func (a *account) observed(name, principal, document, detail string, more ...string) jit.Observed {
+// observed interprets a policy with the name of a grant on an entity, nil for none; detail says where it was found.
+func (a *account) observed(name string, on *entity, document, detail string, more ...string) jit.Observed {
 	found := read(document)
-	o := jit.Observed{Principal: principal, Role: found.role, Beyond: a.beyond(document, found), Start: found.start, End: found.end, Detail: detail,
-		Damage: strings.Join(append(found.damage, more...), "; ")}
+	o := jit.Observed{Role: found.role, Beyond: a.beyond(document, found), Start: found.start, End: found.end,
+		Detail: detail, Damage: strings.Join(append(found.damage, more...), "; ")}
+	if on != nil {
+		o.Principal = on.who(found.terms.userID)
+	}
 	o.Marker, _ = markerOf(name)
 	o.Marker.Window = found.window
 	return o

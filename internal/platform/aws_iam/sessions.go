@@ -18,9 +18,11 @@ const (
 
 // endSessions ends, if asked for, the sessions of the role that began while the grant permitted assuming it: a policy
 // on the role denies them everything. AWS does not say who opened a session, so sessions of others from that time end
-// too and must be opened again. The policy has no effect after the longest session would have ended, and a later Apply
+// too and must be opened again; but a source identity stays with all sessions that a session opens, so if the grant
+// demands one, only its sessions end. The policy has no effect after the longest session would have ended, and a later Apply
 // removes it.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html
 func (a *application) endSessions(ctx context.Context, g *grant) error {
 	if !g.change.Access.TerminateSessions || g.access.role.kind != role || g.access.role.account != a.scope {
 		return nil
@@ -35,13 +37,14 @@ func (a *application) endSessions(ctx context.Context, g *grant) error {
 	if a.account.get(policy) != "" {
 		return nil // an earlier attempt did it
 	}
+	of := []test{{notBefore, issueTime, []string{jit.FormatTime(w.Start)}},
+		{before, issueTime, []string{jit.FormatTime(w.End)}},
+		{before, currentTime, []string{jit.FormatTime(w.End.Add(longestSession))}}}
+	if identity := g.access.terms.identity(); identity != "" {
+		of = append(of, test{"StringEquals", keys[jit.SourceIdentity].key, []string{identity}})
+	}
 	document := encode(statement{"Version": "2012-10-17", "Statement": []statement{{
-		"Effect": "Deny", "Action": "*", "Resource": "*",
-		"Condition": map[string]any{
-			notBefore: map[string]any{issueTime: jit.FormatTime(w.Start)},
-			before: map[string]any{issueTime: jit.FormatTime(w.End),
-				currentTime: jit.FormatTime(w.End.Add(longestSession))},
-		},
+		"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": conditionOf(of),
 	}}})
 	return a.write(ctx, policy, "", document, func(ctx context.Context) error {
 		return a.client.putInline(ctx, e.arn, name, document)

@@ -40,10 +40,10 @@ func markerOfSid(sid string) (jit.Marker, bool) {
 }
 
 // trustStatement is the trust statement of a grant.
-func trustStatement(m jit.Marker, principal string) statement {
+func trustStatement(m jit.Marker, principal string, t terms) statement {
 	return statement{
 		"Sid": sidOf(m), "Effect": "Allow", "Principal": map[string]any{"AWS": principal}, "Action": assumeRole,
-		"Condition": dates(m.Window),
+		"Condition": conditionOf(t.within(m.Window)),
 	}
 }
 
@@ -55,8 +55,8 @@ func (a *account) readTrust(e *entity, snap *jit.Snapshot) {
 	for _, s := range e.statements(e.trust, "the trust policy", snap) {
 		sid, _ := s["Sid"].(string)
 		if m, ours := markerOfSid(sid); ours {
-			for _, o := range e.observedTrust(m, s) {
-				if o.Gone = dead.MatchString(o.Principal); !o.Gone && a.withoutEffect(o.Principal, m) {
+			for _, o := range a.observedTrust(e, m, s) {
+				if o.Gone = o.Gone || dead.MatchString(o.Principal); !o.Gone && a.withoutEffect(o.Principal, m) {
 					o.Principal = ""
 				}
 				snap.Ours = append(snap.Ours, o)
@@ -78,10 +78,11 @@ func (e *entity) standingTrust(s statement) []jit.Standing {
 	return all
 }
 
-// observedTrust describes what each principal of one of our statements has. A statement that does not allow gives
-// nothing.
-func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
-	o := jit.Observed{Marker: m, Role: e.text, Detail: "the trust policy of " + e.text}
+// observedTrust describes what each principal of one of our statements in the trust policy of a role has. A statement
+// that does not allow gives nothing.
+func (a *account) observedTrust(e *entity, m jit.Marker, s statement) []jit.Observed {
+	t := termsIn(s)
+	o := jit.Observed{Marker: m, Role: e.text + t.text(), Detail: "the trust policy of " + e.text}
 	o.Marker.Window = jit.Window{Start: bound(s, notBefore), End: bound(s, before)}
 	if s["Effect"] == "Allow" {
 		o.Start, o.End = o.Marker.Window.Start, o.Marker.Window.End
@@ -95,12 +96,32 @@ func (e *entity) observedTrust(m jit.Marker, s statement) []jit.Observed {
 	}
 	var all []jit.Observed
 	for _, o.Principal = range principals {
-		if o.Damage = ""; encode(s) != encode(trustStatement(o.Marker, o.Principal)) {
-			o.Damage = "its statement was changed"
+		var want terms
+		if want, o.Gone = a.trustTerms(o.Principal, t); !o.Gone {
+			o.Damage = ""
+			if encode(s) != encode(trustStatement(o.Marker, o.Principal, want)) {
+				o.Damage = "its statement was changed"
+			}
 		}
 		all = append(all, o)
 	}
 	return all
+}
+
+// trustTerms returns the terms that a trust statement for a principal needs, of those that it has. gone reports that they
+// name a session of a role that was deleted.
+func (a *account) trustTerms(principal string, has terms) (want terms, gone bool) {
+	want = terms{named: has.named}
+	s, session := jit.ParseSession(principal)
+	if !session || s.Account != a.id {
+		return want, false
+	}
+	of := a.role(s.Role)
+	if of == nil {
+		return want, true
+	}
+	want.userID = of.id + ":" + s.Name
+	return want, has.userID != "" && of.who(has.userID) == ""
 }
 
 // others returns the principals of an Allow statement that are neither users, roles nor accounts.
