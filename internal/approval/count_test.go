@@ -76,3 +76,38 @@ func TestCount(t *testing.T) {
 		})
 	}
 }
+
+// Nobody approves access of their own: neither of their session, nor of a session of a role that they have, nor of a
+// role that they have a session of. Somebody else's session of the same role is not theirs.
+func TestSessionsOfPeople(t *testing.T) {
+	const role, session = "arn:aws:iam::123456789012:role/teams/developer",
+		"arn:aws:sts::123456789012:assumed-role/developer/"
+	for name, c := range map[string]struct {
+		person    jit.Person
+		principal string
+		own       bool
+	}{
+		"their session":                   {jit.Person{Principals: []string{session + "bob"}}, session + "bob", true},
+		"their session, in capitals":      {jit.Person{Principals: []string{session + "BOB"}}, session + "bob", true},
+		"a session of their name":         {jit.Person{Name: "bob@example.com"}, session + "bob@example.com", true},
+		"a session of their login":        {jit.Person{GitHub: "bob-gh"}, session + "bob-gh", true},
+		"a session of their role":         {jit.Person{Principals: []string{role}}, session + "alice", true},
+		"their role, which a session has": {jit.Person{Principals: []string{session + "bob"}}, role, true},
+		"a colleague's session":           {jit.Person{Principals: []string{session + "bob"}}, session + "alice", false},
+		"a session of a role with a like name": {jit.Person{Principals: []string{role}},
+			"arn:aws:sts::123456789012:assumed-role/lead-developer/alice", false},
+		"a session in another account": {jit.Person{Principals: []string{role}},
+			"arn:aws:sts::210987654321:assumed-role/developer/alice", false},
+	} {
+		if c.person.Name == "" {
+			c.person.Name = "bob"
+		}
+		p := people(t, c.person)
+		required := []jit.Requirement{{Required: 1, From: []string{c.person.Name}}}
+		got := p.Count(required, approval.Ask{Principal: c.principal, Begins: noon.Add(time.Hour),
+			Now: noon.Add(time.Hour)}, []jit.Vote{yes(c.person.Name)})
+		if got.Approved() == c.own || c.own && !strings.Contains(got.String(), "is the principal") {
+			t.Errorf("%s: approved: %t, %q", name, got.Approved(), got)
+		}
+	}
+}

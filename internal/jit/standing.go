@@ -42,8 +42,8 @@ func (s Standing) has(principal string) bool {
 
 // gives reports whether the access includes that of the binding.
 func (s Standing) gives(b Binding) bool {
-	return s.has(b.Principal) &&
-		(s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers))
+	return s.has(b.Principal) && (s.Role == b.Role || s.Covers != "" && strings.HasPrefix(b.Role, s.Covers) ||
+		s.Role != "" && strings.HasPrefix(b.Role, s.Role+If)) // a condition only takes away
 }
 
 // Marked returns the ids in the markers of a snapshot.

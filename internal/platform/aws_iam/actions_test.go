@@ -157,7 +157,7 @@ func TestJoinedResourcesAreDrift(t *testing.T) {
 		Scope: s.account.ID}, "joined")
 	apply(t, p, jit.Ensure, a)
 	s.put(t, alice, policyName(a.Marker), permission([]string{"s3:GetObject"}, []string{bucket + " " + objects},
-		a.Marker.Window))
+		dates(a.Marker.Window)))
 	found, err := p.Read(t.Context(), s.account.ID)
 	must(t, err)
 	g := jit.Grant{ID: a.Marker.ID, Owner: a.Marker.Owner, Binding: a.Binding, Window: a.Marker.Window,
@@ -207,9 +207,10 @@ func TestActionsAsStandingAccess(t *testing.T) {
 // giveActions gives the actions of a role without an end, as an administrator would.
 func (s *site) giveActions(t *testing.T, b jit.Binding) {
 	t.Helper()
-	name, on, _ := strings.Cut(strings.TrimPrefix(b.Role, "actions:"), " on ")
+	unconditional, _, _ := strings.Cut(b.Role, " if ")
+	name, on, _ := strings.Cut(strings.TrimPrefix(unconditional, "actions:"), " on ")
 	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": map[string]any{
 		"Effect": "Allow", "Action": strings.Split(name, ","), "Resource": cmp.Or(on, "*")}})
 	must(t, err)
-	s.put(t, b.Principal, "theirs"+strings.NewReplacer("*", "", ":", "", ",", "").Replace(name), string(text))
+	s.put(t, s.holder(t, b.Principal), "theirs"+strings.NewReplacer("*", "", ":", "", ",", "").Replace(name), string(text))
 }

@@ -237,6 +237,7 @@ func (a *access) parseRole(s string) (err error) {
 		if a.terms.named, err = jit.ParseConditions(conditions); err != nil {
 			return err
 		}
+		unconditional = strings.TrimRight(unconditional, " ")
 	}
 	name, list, narrowed := strings.Cut(unconditional, jit.On)
 	if narrowed {

@@ -39,6 +39,22 @@ var forms = map[string]func(*testing.T, *site) *platformtest.Target{
 		target.Roles = []string{"actions:s3:GetObject,s3:List* on " + objects, "actions:s3:PutObject"}
 		return target
 	},
+	"session": func(t *testing.T, s *site) *platformtest.Target {
+		target := s.target(t, s.config())
+		target.Principals = []string{s.shared(t, "developer", "alice"), s.shared(t, "operator", "bob")}
+		target.Roles = []string{"actions:s3:GetObject,s3:List* on " + objects + " if mfa",
+			"actions:s3:PutObject if source-ip=203.0.113.0/24"}
+		return target
+	},
+	"session in trust": func(t *testing.T, s *site) *platformtest.Target {
+		cfg := s.config()
+		cfg.TrustPolicy = true
+		target := s.target(t, cfg)
+		target.Principals = []string{s.shared(t, "developer", "alice"), s.shared(t, "operator", "bob")}
+		target.Roles = []string{s.role(t, "deployer", "arn:aws:iam::999999999999:root"),
+			s.role(t, "reader", "arn:aws:iam::999999999999:root")}
+		return target
+	},
 	"assume": func(t *testing.T, s *site) *platformtest.Target {
 		target := s.target(t, s.config())
 		target.Principals = []string{s.user(t, "alice"), s.role(t, "worker", "arn:aws:iam::999999999999:root")}
@@ -135,7 +151,22 @@ func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 		Scope: account,
 		BadBindings: []platformtest.BadBinding{
 			bad("a name", "principal", "alice", readOnly, account),
-			bad("a session", "principal", "arn:aws:sts::"+account+":assumed-role/deployer/alice", readOnly, account),
+			bad("a session without a name", "principal", "arn:aws:sts::"+account+":assumed-role/deployer/", readOnly, account),
+			bad("every session", "principal", "arn:aws:sts::"+account+":assumed-role/deployer/*", readOnly, account),
+			bad("a session elsewhere", "principal", "arn:aws:sts::999999999999:assumed-role/deployer/alice", readOnly, account),
+			bad("a session of Identity Center", "principal",
+				"arn:aws:sts::"+account+":assumed-role/AWSReservedSSO_a_1/alice", readOnly, account),
+			bad("a session of a role of a service", "principal",
+				"arn:aws:sts::"+account+":assumed-role/AWSServiceRoleForX/alice", readOnly, account),
+			bad("an unknown condition", "role", alice, readOnly+" if vpn", account),
+			bad("no condition", "role", alice, readOnly+" if ", account),
+			bad("a condition with a value", "role", alice, readOnly+" if mfa=false", account),
+			bad("a network that is none", "role", alice, readOnly+" if source-ip=10.0.0.0/33", account),
+			bad("every address", "role", alice, readOnly+" if source-ip=128.0.0.0/1,0.0.0.0/1", account),
+			bad("two conditions of one name", "role", alice, readOnly+" if source-ip=10.0.0.1 and source-ip=10.0.0.2",
+				account),
+			bad("the source identity of a user", "role", alice, readOnly+" if source-identity=alice", account),
+			bad("any source identity", "role", s.arn("role/deployer"), readOnly+" if source-identity=*", account),
 			bad("the whole account", "principal", s.arn("root"), readOnly, account),
 			bad("a policy as the principal", "principal", s.arn("policy/p"), readOnly, account),
 			bad("a role of Identity Center", "principal",
@@ -171,6 +202,12 @@ func (s *site) target(t *testing.T, cfg Config) *platformtest.Target {
 					Role: readOnly + " on " + objects + "  " + bucket + " " + objects},
 				Canonical: jit.Binding{Principal: alice, Role: readOnly + " on " + bucket + " " + objects,
 					Scope: account},
+			},
+			{
+				Written: jit.Binding{Principal: alice,
+					Role: readOnly + " on " + objects + "  if Source_IP = 10.9.8.7/8, 203.0.113.7,203.0.113.6,10.0.0.0/9  AND  MFA and mfa"},
+				Canonical: jit.Binding{Principal: alice, Role: readOnly + " on " + objects +
+					" if mfa and source-ip=10.0.0.0/8,203.0.113.6/31", Scope: account},
 			},
 		},
 		Impossible: &jit.Binding{Principal: s.arn("role/nobody"), Role: s.arn("role/deployer"), Scope: account},
@@ -227,6 +264,14 @@ func (s *site) gives(t *testing.T, b jit.Binding, when time.Time) bool {
 	t.Helper()
 	if strings.Contains(b.Role, ":role/") {
 		return s.may(t, b.Principal, "sts:AssumeRole", b.Role, when)
+	}
+	if strings.Contains(b.Principal, ":assumed-role/") {
+		r := at("s3:GetObject", bucket+"/key", when)
+		if strings.Contains(b.Role, "PutObject") {
+			r.action = "s3:PutObject"
+		}
+		r.context["aws:multifactorauthpresent"], r.context["aws:sourceip"] = "true", "203.0.113.9"
+		return s.mayUnder(t, b.Principal, r)
 	}
 	writes := strings.Contains(b.Role, "Writer") || strings.Contains(b.Role, "PutObject")
 	action := map[bool]string{true: "s3:PutObject", false: "s3:GetObject"}[writes]
@@ -348,8 +393,16 @@ func (s *site) tampers(target *platformtest.Target) platformtest.Tamper {
 				with(t, role, mine)
 				return
 			}
+			if found := read(document); found.terms.userID != "" {
+				var named access
+				must(t, named.parseRole(role))
+				found.terms.named = named.terms.named
+				s.put(t, on, policyName(m),
+					permission(named.actions, named.resources, conditionOf(found.terms.within(m.Window))))
+				return
+			}
 			if strings.HasPrefix(role, "actions:") {
-				s.put(t, on, policyName(m), permission([]string{"s3:PutObject"}, nil, m.Window))
+				s.put(t, on, policyName(m), permission([]string{"s3:PutObject"}, nil, dates(m.Window)))
 				return
 			}
 			was := target.Roles[0]
@@ -366,7 +419,8 @@ func (s *site) tampers(target *platformtest.Target) platformtest.Tamper {
 				return
 			}
 			s.drop(t, on, policyName(m))
-			s.put(t, principal, policyName(m), document)
+			on, document = s.movedTo(t, principal, document)
+			s.put(t, on, policyName(m), document)
 		},
 		Duplicate: func(t *testing.T, m jit.Marker) {
 			on, document := s.find(t, m)
@@ -375,7 +429,9 @@ func (s *site) tampers(target *platformtest.Target) platformtest.Tamper {
 				with(t, target.Roles[slices.Index(target.Roles, on)^1], mine)
 				return
 			}
-			s.put(t, target.Principals[slices.Index(target.Principals, on)^1], policyName(m), document)
+			other := slices.IndexFunc(target.Principals, func(p string) bool { return s.holder(t, p) != on })
+			on, document = s.movedTo(t, target.Principals[other], document)
+			s.put(t, on, policyName(m), document)
 		},
 		Delete: func(t *testing.T, m jit.Marker) {
 			on, document := s.find(t, m)

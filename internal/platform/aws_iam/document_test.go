@@ -38,7 +38,7 @@ const standingDocument = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow"
 // Deny, acts before the start or from the end on.
 func TestACopyDecidesAsItsSourceInsideOfTheWindowOnly(t *testing.T) {
 	for name, source := range sources {
-		copied, err := timed(source, "arn:aws:iam::aws:policy/P", nil, window)
+		copied, err := timed(source, copyOfP(), window)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -74,7 +74,7 @@ func TestACopyDecidesAsItsSourceInsideOfTheWindowOnly(t *testing.T) {
 func TestReadBack(t *testing.T) {
 	for name, source := range sources {
 		for _, resources := range [][]string{nil, {"arn:aws:s3:::a", "arn:aws:s3:::a/*"}} {
-			copied, err := timed(source, "arn:aws:iam::aws:policy/P", resources, window)
+			copied, err := timed(source, copyOfP(resources...), window)
 			if err != nil {
 				t.Errorf("%s on %v: %v", name, resources, err)
 				continue
@@ -86,7 +86,7 @@ func TestReadBack(t *testing.T) {
 			}
 		}
 	}
-	got := read(assumption("arn:aws:iam::123456789012:role/r", window))
+	got := read(assumption("arn:aws:iam::123456789012:role/r", dates(window)))
 	if got.role != "arn:aws:iam::123456789012:role/r" || !got.window.Equal(window) || !got.end.Equal(window.End) ||
 		len(got.damage) != 0 {
 		t.Errorf("read %+v of an assumption", got)
@@ -95,7 +95,7 @@ func TestReadBack(t *testing.T) {
 
 // Every alteration of a policy of ours is detected.
 func TestReadShowsWhatWasAltered(t *testing.T) {
-	copied, err := timed(sources["a deny"], "arn:aws:iam::aws:policy/P", nil, window)
+	copied, err := timed(sources["a deny"], copyOfP(), window)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestReadShowsWhatWasAltered(t *testing.T) {
 		"the marker turned":    strings.Replace(copied, `"Effect":"Deny"`, `"Effect":"Allow"`, 1),
 		"the first allow gone": copied[:first] + `"Effect":"Deny"` + copied[first+len(`"Effect":"Allow"`):],
 		"another action":       strings.Replace(copied, `"Action":"*"`, `"Action":"s3:*"`, 1),
-		"assuming another role": strings.Replace(assumption("arn:aws:iam::123456789012:role/r", window), "}]",
+		"assuming another role": strings.Replace(assumption("arn:aws:iam::123456789012:role/r", dates(window)), "}]",
 			`},{"Effect":"Allow","Action":"*","Resource":"*"}]`, 1),
 	} {
 		if got := read(altered); len(got.damage) == 0 {
@@ -159,12 +159,12 @@ func TestAlternativesEndWithTheLatest(t *testing.T) {
 			t.Errorf("%s: access of others ends at %s, want %s", values, end, want.end)
 		}
 	}
-	copied, err := timed(sources["one statement"], "arn:aws:iam::aws:policy/P", nil, window)
+	copied, err := timed(sources["one statement"], copyOfP(), window)
 	if err != nil {
 		t.Fatal(err)
 	}
 	end := jit.FormatTime(window.End)
-	for _, document := range []string{copied, assumption("arn:aws:iam::123456789012:role/r", window)} {
+	for _, document := range []string{copied, assumption("arn:aws:iam::123456789012:role/r", dates(window))} {
 		longer := strings.ReplaceAll(document, `"DateLessThan":{"aws:CurrentTime":"`+end+`"}`,
 			`"DateLessThan":{"aws:CurrentTime":["`+end+`","4102444800"]}`)
 		if got := read(longer); longer == document || !got.end.IsZero() || len(got.damage) == 0 {
@@ -175,7 +175,7 @@ func TestAlternativesEndWithTheLatest(t *testing.T) {
 
 // A policy whose conditions leave no room for the dates is refused.
 func TestNoRoomForTheDates(t *testing.T) {
-	_, err := timed(`{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-11-23T17:00:00Z"},"DateLessThanIfExists":{"aws:CurrentTime":"2026-11-23T17:00:00Z"}}}}`, "arn:aws:iam::aws:policy/P", nil, window)
+	_, err := timed(`{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-11-23T17:00:00Z"},"DateLessThanIfExists":{"aws:CurrentTime":"2026-11-23T17:00:00Z"}}}}`, copyOfP(), window)
 	var told *jit.Error
 	if !errors.As(err, &told) || told.Attribute != "role" || told.Hint == "" {
 		t.Errorf("%v, want an error about the role", err)
@@ -222,9 +222,14 @@ func TestNarrow(t *testing.T) {
 		}
 	}
 	if _, err := timed(`{"Statement":{"Effect":"Allow","Action":"sqs:*","Resource":"arn:aws:sqs:*:*:q"}}`,
-		"arn:aws:iam::aws:policy/P", []string{all}, window); err == nil {
+		copyOfP(all), window); err == nil {
 		t.Error("a copy that allows nothing was made")
 	}
+}
+
+// copyOfP is access to a copy of a policy, on resources if there are any.
+func copyOfP(resources ...string) access {
+	return access{role: arn{kind: policy, text: "arn:aws:iam::aws:policy/P"}, resources: resources}
 }
 
 // A narrowed copy gives nothing beyond its source and nothing outside the resources.

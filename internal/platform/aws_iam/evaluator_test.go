@@ -3,7 +3,9 @@ package awsiam
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +142,14 @@ func compare(t *testing.T, operator, actual string, values list) bool {
 			same = actual == value
 		case "StringLike", "StringNotLike", "ArnLike", "ArnEquals":
 			same = wildcard(value, actual)
+		case "StringEqualsIgnoreCase":
+			same = strings.EqualFold(actual, value)
+		case "IpAddress":
+			network, err := netip.ParsePrefix(value)
+			if err != nil {
+				t.Fatalf("IpAddress compares with %q", value)
+			}
+			same = network.Contains(netip.MustParseAddr(actual))
 		case "DateLessThan", "DateLessThanEquals", "DateGreaterThan", "DateGreaterThanEquals":
 			is, err := time.Parse(time.RFC3339, actual)
 			limit, err2 := time.Parse(time.RFC3339, value)
@@ -182,8 +192,13 @@ func wildcard(pattern, s string) bool {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
 func trusts(t *testing.T, trust, principal string, when time.Time) (itself, account bool) {
 	t.Helper()
-	r := at("sts:AssumeRole", "", when)
-	parts := strings.Split(principal, ":")
+	return trustsFor(t, trust, []string{principal}, at("sts:AssumeRole", "", when))
+}
+
+// trustsFor is trusts for a caller with these names, such as a session and its role, in a request.
+func trustsFor(t *testing.T, trust string, names []string, r request) (itself, account bool) {
+	t.Helper()
+	parts := strings.Split(names[0], ":")
 	for _, s := range rules(t, trust) {
 		if !anyMatch(s.Action, "sts:assumerole", true) || !s.holds(t, r) {
 			continue
@@ -193,7 +208,7 @@ func trusts(t *testing.T, trust, principal string, when time.Time) (itself, acco
 			continue // a service
 		}
 		for _, p := range who.AWS {
-			is, all := p == principal, p == "*" || p == parts[4] || p == "arn:aws:iam::"+parts[4]+":root"
+			is, all := slices.Contains(names, p), p == "*" || p == parts[4] || p == "arn:aws:iam::"+parts[4]+":root"
 			if s.Effect == "Deny" && (is || all) {
 				return false, false
 			}

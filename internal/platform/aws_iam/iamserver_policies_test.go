@@ -14,7 +14,7 @@ import (
 
 // operators are the condition operators that the platform and its tests use, of those in
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
-var operators = regexp.MustCompile(`^(Date(LessThan|GreaterThan)(Equals)?|String(Not)?(Equals|Like)|Bool|Arn(Like|Equals))(IfExists)?$`)
+var operators = regexp.MustCompile(`^(Date(LessThan|GreaterThan)(Equals)?|String(Not)?(Equals|Like)|Bool|(Not)?IpAddress|Arn(Like|Equals))(IfExists)?$`)
 
 // checkDocument refuses an invalid policy or trust policy.
 func checkDocument(document string, trust bool) *iamError {
@@ -78,7 +78,7 @@ func checkDocument(document string, trust bool) *iamError {
 
 // vendor begins an action: the service, which has no wildcards.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html
-var vendor = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?]+|\*)$`)
+var vendor = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?]+|\*|\*:\*)$`)
 
 // misnamed says which action or resource of a statement IAM does not accept; "" if it accepts all.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html

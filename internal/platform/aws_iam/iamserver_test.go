@@ -226,9 +226,12 @@ func conflict(code, format string, args ...any) *iamError {
 
 func (s *iamServer) arn(what string) string { return "arn:aws:iam::" + s.account + ":" + what }
 
+// ids begin the unique ids: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+var ids = map[string]string{"user": "AIDA", "group": "AGPA", "role": "AROA"}
+
 func (s *iamServer) create(kind, path, name string) *iamEntity {
 	s.made++
-	e := &iamEntity{kind: kind, path: path, name: name, id: fmt.Sprintf("AIDA%012d", s.made),
+	e := &iamEntity{kind: kind, path: path, name: name, id: fmt.Sprintf(ids[kind]+"%012d", s.made),
 		created: time.Now().UTC().Format(time.RFC3339), inline: map[string]string{}}
 	s.entities[kind+"/"+name] = e
 	return e
@@ -335,6 +338,12 @@ func (s *iamServer) setTrust(e *iamEntity, document string) *iamError {
 		if e := s.entities[principal[2]+"/"+principal[4]]; e == nil || e.path != principal[3] || e.kind == "group" {
 			return &iamError{http.StatusBadRequest, "MalformedPolicyDocument",
 				"Invalid principal in policy: " + principal[1]}
+		}
+	}
+	for _, session := range regexp.MustCompile(`"arn:aws:sts::`+s.account+
+		`:assumed-role/([^"/]+)/[^"]+"`).FindAllStringSubmatch(document, -1) {
+		if s.entities["role/"+session[1]] == nil {
+			return &iamError{http.StatusBadRequest, "MalformedPolicyDocument", "Invalid principal in policy: " + session[0]}
 		}
 	}
 	if quota := s.quotas["AssumeRolePolicySizeQuota"]; size(document) > quota {

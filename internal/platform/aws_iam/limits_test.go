@@ -192,7 +192,7 @@ func TestAThousandGrantsAreTheirPages(t *testing.T) {
 		for i := range perPage {
 			m := jit.Marker{Owner: "payments", ID: jit.NewID("payments", jit.Binding{}, fmt.Sprint(page, i), 1),
 				Window: window}
-			document := assumption(s.arn("role/deployer"), window)
+			document := assumption(s.arn("role/deployer"), dates(window))
 			_, _ = fmt.Fprintf(w,
 				`<member><Arn>%s</Arn><UserName>u</UserName><UserId>AIDA</UserId><UserPolicyList><member><PolicyName>%s</PolicyName><PolicyDocument>`, s.arn(fmt.Sprintf("user/u-%d-%d", page, i)), policyName(m))
 			_ = xml.EscapeText(w, []byte(url.PathEscape(document)))

@@ -238,6 +238,7 @@ func (s *site) stored(t *testing.T) *iam.GetAccountAuthorizationDetailsOutput {
 // kept is an entity as the evaluator sees it.
 type kept struct {
 	Name     string
+	ID       string `json:",omitempty"` // of a role
 	Inline   map[string]string
 	Attached []string
 	Groups   []string `json:",omitempty"`
@@ -275,7 +276,8 @@ func (s *site) entities(t *testing.T) (map[string]*kept, map[string]string) {
 		add(g.Arn, g.GroupName, g.GroupPolicyList, g.AttachedManagedPolicies)
 	}
 	for _, r := range out.RoleDetailList {
-		add(r.Arn, r.RoleName, r.RolePolicyList, r.AttachedManagedPolicies).Trust = plain(r.AssumeRolePolicyDocument)
+		k := add(r.Arn, r.RoleName, r.RolePolicyList, r.AttachedManagedPolicies)
+		k.ID, k.Trust = aws.ToString(r.RoleId), plain(r.AssumeRolePolicyDocument)
 	}
 	for _, p := range out.Policies {
 		for _, v := range p.PolicyVersionList {
@@ -331,15 +333,32 @@ func (s *site) awsManaged(t *testing.T, name string) string {
 // may decides whether the principal may do it at that time.
 func (s *site) may(t *testing.T, principal, action, resource string, when time.Time) bool {
 	t.Helper()
-	documents, trust := s.documents(t, principal)
-	identity := decides(t, documents, at(action, resource, when))
-	if action != "sts:AssumeRole" {
+	return s.mayUnder(t, principal, at(action, resource, when))
+}
+
+// mayUnder is may for a request with a context. A session has what its role has, and is told from others by its user id:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
+func (s *site) mayUnder(t *testing.T, principal string, r request) bool {
+	t.Helper()
+	names := []string{principal}
+	if parts := strings.Split(principal, "/"); strings.Contains(principal, ":assumed-role/") {
+		all, _ := s.entities(t)
+		for name, k := range all {
+			if k.Name == parts[1] && strings.Contains(name, ":role/") {
+				names = append(names, name)
+				r.context["aws:userid"] = k.ID + ":" + parts[2]
+			}
+		}
+	}
+	documents, trust := s.documents(t, names[len(names)-1])
+	identity := decides(t, documents, r)
+	if r.action != "sts:AssumeRole" {
 		return identity
 	}
-	if denied(t, documents, at(action, resource, when)) {
+	if denied(t, documents, r) {
 		return false
 	}
-	itself, account := trusts(t, trust(resource), principal, when)
+	itself, account := trustsFor(t, trust(r.resource), names, r)
 	return itself || account && identity
 }
 
