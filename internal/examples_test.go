@@ -83,7 +83,7 @@ var examples = map[string]example{
 	"postgresql": {files: []string{"postgresql/main.tf"}, variables: postgresVariables, servers: true,
 		apply: true},
 	"aws_iam": {files: []string{"aws_iam/main.tf"}, variables: iamVariables, servers: true,
-		apply: true, grants: 2},
+		apply: true, grants: 3},
 	"aws_identity_center": {files: []string{"aws_identity_center/main.tf"}, variables: identityCenterVariables,
 		servers: true, apply: true},
 	"azure": {files: []string{"azure/main.tf"}, variables: azureVariables, apply: true},
@@ -277,7 +277,7 @@ func postgresVariables(t *testing.T, _ *acctest.World) string {
 		role)
 }
 
-// iamVariables makes a user and a policy in moto's first account.
+// iamVariables makes a user, a shared role and a policy in moto's first account.
 func iamVariables(t *testing.T, _ *acctest.World) string {
 	t.Helper()
 	server, name := testenv.Moto(t), roleOf(t)
@@ -293,8 +293,17 @@ func iamVariables(t *testing.T, _ *acctest.World) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("account_id = %q\nprincipal = %q\npolicy = %q\nbucket = \"invoices\"\nendpoint = %q\n",
-		strings.Split(*made.User.Arn, ":")[4], *made.User.Arn, *policy.Policy.Arn, server.URL)
+	shared := *made.User.UserName + "_dev"
+	trust := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRoleWithSAML",` +
+		`"Principal":{"Federated":"arn:aws:iam::123456789012:saml-provider/idp"}}}`
+	role, err := admin.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &shared, AssumeRolePolicyDocument: &trust})
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := strings.Split(*role.Role.Arn, ":")[4]
+	return fmt.Sprintf("account_id = %q\nprincipal = %q\npolicy = %q\nbucket = \"invoices\"\nendpoint = %q\n"+
+		"session = %q\n", account, *made.User.Arn, *policy.Policy.Arn, server.URL,
+		"arn:aws:sts::"+account+":assumed-role/"+shared+"/alice@example.com")
 }
 
 // identityCenterVariables makes a user and a permission set in the directory of moto's first account.

@@ -1,4 +1,5 @@
-# Two hours of reading objects in one bucket, and one hour of replacing them. AWS itself ends both.
+# Two hours of reading objects in one bucket, one hour of replacing them, and one hour of deleting them for one person who
+# shares a role with others, from the office only. AWS itself ends each.
 terraform {
   required_providers {
     jit = { source = "jitaccess/jit" }
@@ -26,6 +27,18 @@ variable "bucket" {
   type        = string
 }
 
+variable "session" {
+  description = "One session of a shared role: the ARN of an SSO user's session. Null for none."
+  type        = string
+  default     = null
+}
+
+variable "office" {
+  description = "The network from which objects may be deleted."
+  type        = string
+  default     = "203.0.113.0/24"
+}
+
 variable "endpoint" {
   description = "An endpoint instead of that of AWS."
   type        = string
@@ -43,6 +56,7 @@ resource "jit_policy" "readers" {
   match = [
     { targets = ["prod"], roles = ["arn:aws:iam::*:policy/*S3ReadOnly* on *"] },
     { targets = ["prod"], roles = ["actions:s3:GetObject,s3:PutObject on arn:aws:s3:::*"] },
+    { targets = ["prod"], roles = ["actions:s3:DeleteObject on arn:aws:s3:::* if source-ip=${var.office}"] },
   ]
   max_ttl        = "8h"
   reason_pattern = "^(INC|CHG)-[0-9]+: "
@@ -63,6 +77,17 @@ resource "jit_grant" "replace" {
   principal = var.principal
   role      = "actions:s3:GetObject,s3:PutObject on arn:aws:s3:::${var.bucket}/*"
   reason    = "INC-4211: replace the invoices"
+  ttl       = "1h"
+  policy    = jit_policy.readers.name
+}
+
+# One person of a shared role, under a condition that the policy demands.
+resource "jit_grant" "delete" {
+  count     = var.session == null ? 0 : 1
+  target    = "prod"
+  principal = var.session
+  role      = "actions:s3:DeleteObject on arn:aws:s3:::${var.bucket}/* if source-ip=${var.office}"
+  reason    = "INC-4211: delete the wrong invoices"
   ttl       = "1h"
   policy    = jit_policy.readers.name
 }

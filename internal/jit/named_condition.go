@@ -162,20 +162,28 @@ func merged(all []netip.Prefix) []netip.Prefix {
 	var kept []netip.Prefix
 	for _, n := range all {
 		for len(kept) > 0 {
-			last := kept[len(kept)-1]
-			both := netip.PrefixFrom(last.Addr(), last.Bits()-1).Masked()
-			if inside(n, last) {
-				n = last
-			} else if last.Bits() > 0 && last.Bits() == n.Bits() && inside(n, both) {
-				n = both
-			} else {
+			both, ok := joined(kept[len(kept)-1], n)
+			if !ok {
 				break
 			}
-			kept = kept[:len(kept)-1]
+			n, kept = both, kept[:len(kept)-1]
 		}
 		kept = append(kept, n)
 	}
 	return kept
+}
+
+// joined returns the one network that has exactly the addresses of two, of which a comes first; ok is false if there is
+// none.
+func joined(a, b netip.Prefix) (both netip.Prefix, ok bool) {
+	switch {
+	case inside(b, a):
+		return a, true
+	case a.Bits() > 0 && a.Bits() == b.Bits():
+		both = netip.PrefixFrom(a.Addr(), a.Bits()-1).Masked()
+		return both, inside(b, both)
+	}
+	return a, false
 }
 
 // inside reports whether every address of a is one of b.

@@ -100,20 +100,6 @@ func compileGlob(attribute, pattern string) (g glob, err error) {
 	return g, nil
 }
 
-// demand reads an entry as a role under named conditions.
-func (g *glob) demand(attribute, pattern string) {
-	before, after, demanding := strings.Cut(pattern, jit.If)
-	if !demanding {
-		return
-	}
-	if bare, err := compileGlob(attribute, strings.TrimSpace(before)); err == nil {
-		g.bare = &bare
-		for condition := range strings.SplitSeq(after, jit.And) {
-			g.demands = append(g.demands, jit.ParseDemand(condition))
-		}
-	}
-}
-
 // compileHalves reads an entry as two halves; ok is false if it has no such word, or has it only within a set.
 func compileHalves(pattern, word string) (h halves, ok bool) {
 	before, after, ok := strings.Cut(pattern, word)
@@ -238,28 +224,6 @@ func (e *entry) permitsAll(i int, r *Request) bool {
 	})
 }
 
-// conditional returns the globs as they judge a role that may be under named conditions, without what they demand, and
-// drops those with demands that are not met. On a platform without named conditions it returns them as they are.
-func conditional(globs []glob, narrowing jit.Narrowing, met func(glob) bool) []glob {
-	if narrowing.Word != jit.On {
-		return globs
-	}
-	var kept []glob
-	for _, g := range globs {
-		if g.bare == nil {
-			kept = append(kept, g)
-		} else if met(g) {
-			kept = append(kept, *g.bare)
-		}
-	}
-	return kept
-}
-
-// metBy reports whether the conditions of a role meet everything that the entry demands.
-func (g glob) metBy(all []jit.Condition) bool {
-	return !slices.ContainsFunc(g.demands, func(d jit.Demand) bool { return !d.Met(all) })
-}
-
 // each returns the parts of what is judged part by part, else the whole.
 func each(n jit.Named) []jit.Named {
 	if len(n.Parts) == 0 {
@@ -306,101 +270,6 @@ func (h halves) includes(word, part string) bool {
 	return slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Includes(part) })
 }
 
-// answer says whether a forbid applies, from certainly not to certainly.
-type answer int
-
-const (
-	no answer = iota
-	maybe
-	yes
-)
-
-// forbids reports whether the entry of a forbid matches a name, or meets a pattern of what is given along with it. by
-// is that name or pattern.
-func forbids(g jit.Glob, n jit.Named, anyCase bool) (by string, ok bool) {
-	for _, name := range n.All() {
-		if g.MatchAnyCase(name) || !anyCase && g.Match(name) {
-			return name, true
-		}
-	}
-	for _, pattern := range n.Gives() {
-		if g.Meets(pattern, n.Solid) {
-			return pattern, true
-		}
-	}
-	for _, parent := range n.Below {
-		if g.MeetsBelow(parent) {
-			return parent + "/*", true
-		}
-	}
-	return "", false
-}
-
-// forbidsAny reports whether a list of a forbid matches any part of what the request gives; by is that part.
-func (e *entry) forbidsAny(i int, r *Request) (by string, applies answer) {
-	n := lists[i].named(r)
-	if len(e.globs[i]) == 0 {
-		return "", yes
-	}
-	// Nobody can tell whether two conditions overlap, so a forbid applies whatever conditions it demands.
-	for _, g := range conditional(e.globs[i], lists[i].narrowing(r), func(glob) bool { return true }) {
-		by, ok := forbids(g.Glob, n, r.Given.AnyCase)
-		if !ok {
-			by, ok = forbidsNarrowed(g, n, lists[i].narrowing(r), r.Given.AnyCase)
-		}
-		if ok {
-			return by, yes
-		}
-	}
-	if n.Unresolved {
-		return "", maybe
-	}
-	return "", no
-}
-
-// forbidsNarrowed is [forbids] for a role with its narrowing. Nobody can tell whether two conditions overlap, so a glob
-// with a condition forbids the role under every condition.
-func forbidsNarrowed(g glob, n jit.Named, narrowing jit.Narrowing, anyCase bool) (by string, ok bool) {
-	if by, ok := forbids(g.Glob, narrowed(n, narrowing), anyCase); ok {
-		return by, true
-	}
-	h, ok := g.halves[narrowing.Word]
-	if !ok {
-		return "", false
-	}
-	by, ok = forbids(h.role, n, anyCase)
-	if !ok || narrowing.Word == jit.If || len(narrowing.Parts) == 0 {
-		return by, ok
-	}
-	all := narrowing.All()
-	part := slices.IndexFunc(all, h.meets)
-	if part < 0 {
-		return "", false
-	}
-	return by + jit.On + all[part], true
-}
-
-// narrowed returns the names of a role with all of its narrowing and with each part.
-func narrowed(role jit.Named, narrowing jit.Narrowing) (names jit.Named) {
-	for _, name := range role.All() {
-		names.IDs = append(names.IDs, name+narrowing.Text())
-		for _, part := range narrowing.All() {
-			names.IDs = append(names.IDs, name+narrowing.Word+part)
-		}
-	}
-	for _, pattern := range role.Gives() {
-		for _, part := range narrowing.All() {
-			names.Covers = append(names.Covers, pattern+narrowing.Word+part)
-		}
-	}
-	return names
-}
-
-// meets reports whether the second half has something in common with a resource.
-func (h halves) meets(resource string) bool {
-	return slices.ContainsFunc(h.resources, func(g jit.Glob) bool { return g.Meets(resource, "") })
-}
-
 // mismatch says which list of a permit's entry the request does not match. at comes before the name of the list.
 func (c *rule) mismatch(e *entry, at string, i int, r *Request) failure {
 	l := lists[i]
@@ -419,8 +288,8 @@ func (c *rule) mismatch(e *entry, at string, i int, r *Request) failure {
 		text += fmt.Sprintf("; each action is judged by itself, and they do not permit %q", n.Parts[part])
 	}
 	if i := slices.IndexFunc(each(n), refused); i >= 0 && permitted(true)(each(n)[i]) {
-		return failure{l.attribute(), text + fmt.Sprintf("; they demand conditions that the role does not have: "+
-			"write %q before them", strings.TrimSpace(jit.If))}
+		return failure{l.attribute(), text + "; they demand conditions that the role does not have: " +
+			"write them after the role and the word if"}
 	}
 	if n.Guard != "" {
 		text += fmt.Sprintf("; %s, so a policy must name it without wildcards", n.Guard)
