@@ -82,8 +82,8 @@ func canonicalActions(list []string) []string {
 	return all
 }
 
-// permission is the policy that permits actions under conditions, on all resources if none are named. Its one statement holds everything
-// that a marker would.
+// permission is the policy that permits actions under conditions, on all resources if none are named. Its one statement
+// holds everything that a marker would.
 func permission(list, resources []string, under map[string]any) string {
 	s := statement{"Effect": "Allow", "Action": list, "Resource": resources}
 	if len(resources) == 0 {

@@ -2,7 +2,6 @@ package awsiam
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,46 +10,6 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
-
-// shared makes a role that people share through a SAML provider, and returns the session of one of them.
-func (s *site) shared(t *testing.T, name, session string) string {
-	t.Helper()
-	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithSAML",` +
-		`"Principal":{"Federated":"` + s.arn("saml-provider/idp") + `"},` +
-		`"Condition":{"StringEquals":{"SAML:aud":"https://signin.aws.amazon.com/saml"}}}]}`
-	_, err := s.admin.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
-	must(t, err)
-	return s.session(name, session)
-}
-
-func (s *site) session(role, name string) string {
-	return "arn:aws:sts::" + s.account.ID + ":assumed-role/" + role + "/" + name
-}
-
-// holder returns the entity whose policies a principal has.
-func (s *site) holder(t *testing.T, principal string) string {
-	t.Helper()
-	all, _ := s.entities(t)
-	if parts := strings.Split(principal, "/"); strings.Contains(principal, ":assumed-role/") {
-		for name, k := range all {
-			if k.Name == parts[1] && strings.Contains(name, ":role/") {
-				return name
-			}
-		}
-		t.Fatalf("there is no role of %s", principal)
-	}
-	return principal
-}
-
-// movedTo returns the entity of a principal, and a document with the principal in place of another session.
-func (s *site) movedTo(t *testing.T, principal, document string) (on, moved string) {
-	t.Helper()
-	all, _ := s.entities(t)
-	on = s.holder(t, principal)
-	id := all[on].ID + principal[strings.LastIndex(principal, "/"):]
-	return on, regexp.MustCompile(`"AROA[^"]+:[^"]+"`).ReplaceAllString(document,
-		`"`+strings.Replace(id, "/", ":", 1)+`"`)
-}
 
 // recorded is the grant of an access as a ledger has it.
 func recorded(a jit.Access) jit.Grant {

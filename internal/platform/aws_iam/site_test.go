@@ -330,38 +330,6 @@ func (s *site) awsManaged(t *testing.T, name string) string {
 	return plain(v.PolicyVersion.Document)
 }
 
-// may decides whether the principal may do it at that time.
-func (s *site) may(t *testing.T, principal, action, resource string, when time.Time) bool {
-	t.Helper()
-	return s.mayUnder(t, principal, at(action, resource, when))
-}
-
-// mayUnder is may for a request with a context. A session has what its role has, and is told from others by its user id:
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
-func (s *site) mayUnder(t *testing.T, principal string, r request) bool {
-	t.Helper()
-	names := []string{principal}
-	if parts := strings.Split(principal, "/"); strings.Contains(principal, ":assumed-role/") {
-		all, _ := s.entities(t)
-		for name, k := range all {
-			if k.Name == parts[1] && strings.Contains(name, ":role/") {
-				names = append(names, name)
-				r.context["aws:userid"] = k.ID + ":" + parts[2]
-			}
-		}
-	}
-	documents, trust := s.documents(t, names[len(names)-1])
-	identity := decides(t, documents, r)
-	if r.action != "sts:AssumeRole" {
-		return identity
-	}
-	if denied(t, documents, r) {
-		return false
-	}
-	itself, account := trustsFor(t, trust(r.resource), names, r)
-	return itself || account && identity
-}
-
 // dump is everything that is not ours, the statements of trust policies as JSON values.
 func (s *site) dump(t *testing.T) string {
 	t.Helper()
