@@ -58,10 +58,11 @@ func standing(c *trial) {
 	c.holds(ours)
 }
 
-// standingOf reads the standing access of the binding's principal to its role.
+// standingOf reads the standing access of the binding's principal to its role, by itself or as one of its members.
 func (c *trial) standingOf(p jit.Platform, b jit.Binding) []jit.Standing {
 	return slices.DeleteFunc(c.read(p).Standing, func(s jit.Standing) bool {
-		return s.Principal != b.Principal || s.Role != b.Role
+		_, includes := jit.Shadow([]jit.Standing{s}, b, time.Time{})
+		return (s.Principal != b.Principal || s.Role != b.Role) && (s.Members == "" || !includes)
 	})
 }
 
