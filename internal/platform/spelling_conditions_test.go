@@ -56,10 +56,10 @@ func TestConditionsAndSessionsEvadeNoForbid(t *testing.T) {
 		{session, "", when(`grant.principal == "arn:aws:iam::123456789012:role/developer"`), true},
 		{strings.Replace(session, "arn:aws:", "arn:aws-cn:", 1), "arn:aws-cn:iam::aws:policy/ReadOnlyAccess",
 			list(principal("arn:aws:iam::123456789012:role/developer")), true},
-		{session, "", list(principal("arn:aws:iam::123456789012:role/deploy*")), false},
+		{session, "", list(principal("arn:aws:iam::123456789012:role/deployer")), false},
 		{session, "", list(principal("arn:aws:iam::123456789012:user/*")), false},
 		{session, "", list(principal("arn:aws:iam::210987654321:role/developer")), false},
-		{session, "", list(principal("*assumed-role/developer/bob*")), false},
+		{session, "", list(principal("arn:aws:sts::*:assumed-role/developer/bob*")), false},
 		{"arn:aws:iam::123456789012:role/developer", "", list(principal(session)), false},
 	} {
 		c.forbid.Name, c.forbid.Effect = "deny", jit.Forbid
