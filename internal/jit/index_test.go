@@ -71,3 +71,19 @@ func TestAnIndexFindsWhatAPrincipalHas(t *testing.T) {
 		t.Errorf("without the first access, user-0 has %v", got)
 	}
 }
+
+// The sessions of a role have its standing access, with an index as without, and sessions of other roles do not.
+func TestStandingAccessOfSessions(t *testing.T) {
+	const role, sessions = "arn:aws:iam::123456789012:role/teams/developer",
+		"arn:aws:sts::123456789012:assumed-role/developer/"
+	s := Snapshot{Standing: []Standing{{Principal: "other", Role: "r"}, {Principal: role, Role: "r", Members: sessions}}}
+	for principal, want := range map[string]bool{role: true, sessions + "alice": true,
+		"arn:aws:sts::123456789012:assumed-role/developers/alice": false, "alice": false} {
+		for name, s := range map[string]Snapshot{"plain": s, "indexed": s.Indexed()} {
+			_, has := s.To(principal).StandingOf(Binding{Principal: principal, Role: "r if mfa"})
+			if has != want {
+				t.Errorf("%s: %q has the access: %t, want %t", name, principal, has, want)
+			}
+		}
+	}
+}
