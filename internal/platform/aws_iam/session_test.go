@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,9 @@ func TestTheRoleOfASessionMadeAnew(t *testing.T) {
 	}
 }
 
+// plainAssumeRole matches the actions that moto takes in a trust policy.
+var plainAssumeRole = regexp.MustCompile(`"Action":"sts:AssumeRole\w*"`)
+
 // A grant to a session is refused where a caller can take its name, and given where the trust policy leaves no choice.
 func TestASessionThatOthersCouldTake(t *testing.T) {
 	const root = `"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"}`
@@ -162,22 +166,27 @@ func TestASessionThatOthersCouldTake(t *testing.T) {
 		"a bound identity": {root + `,"Action":["sts:AssumeRole","sts:SetSourceIdentity"]` +
 			named("sts:SourceIdentity", "${aws:username}"), " if source-identity=alice", false},
 	} {
-		s := newSite(t)
-		alice := s.shared(t, "developer", "alice")
-		s.setTrust(t, s.holder(t, alice), `{"Version":"2012-10-17","Statement":[{`+tc.trust+`}]}`)
-		p := s.open(t, s.config(), time.Now)
-		a := grantOf(jit.Binding{Principal: alice, Role: "actions:s3:GetObject" + tc.condition, Scope: s.account.ID}, name)
-		found, err := p.Read(t.Context(), s.account.ID)
-		must(t, err)
-		advice := found.Advise(t.Context(), a.Binding)
-		err = try(t, p, jit.Ensure, a)[0]
-		if (err != nil) != tc.refused || (len(advice) > 0) != tc.refused {
-			t.Errorf("%s: %v and %v, want it refused: %t", name, err, advice, tc.refused)
-		}
-		if tc.refused && (!strings.Contains(err.Error(), "choose the name of their session") ||
-			s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now())) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			if s.strict == nil && !plainAssumeRole.MatchString(tc.trust) {
+				t.Skip("moto takes no other actions in a trust policy than those that assume a role")
+			}
+			alice := s.shared(t, "developer", "alice")
+			s.setTrust(t, s.holder(t, alice), `{"Version":"2012-10-17","Statement":[{`+tc.trust+`}]}`)
+			p := s.open(t, s.config(), time.Now)
+			a := grantOf(jit.Binding{Principal: alice, Role: "actions:s3:GetObject" + tc.condition, Scope: s.account.ID}, name)
+			found, err := p.Read(t.Context(), s.account.ID)
+			must(t, err)
+			advice := found.Advise(t.Context(), a.Binding)
+			err = try(t, p, jit.Ensure, a)[0]
+			if (err != nil) != tc.refused || (len(advice) > 0) != tc.refused {
+				t.Errorf("%v and %v, want it refused: %t", err, advice, tc.refused)
+			}
+			if tc.refused && (!strings.Contains(err.Error(), "choose the name of their session") ||
+				s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now())) {
+				t.Error(err)
+			}
+		})
 	}
 }
 
