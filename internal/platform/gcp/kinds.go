@@ -42,6 +42,10 @@ const (
 	iapAPI          = "https://iap.googleapis.com/v1/{name}:{verb}"
 	pubsubAPI       = "https://pubsub.googleapis.com/v1/{name}:{verb}"
 
+	// ofRegion is in the host of an API that has a server for each region
+	// (https://cloud.google.com/vpc/docs/regional-service-endpoints).
+	ofRegion = ".{location}.rep."
+
 	get, put, post = http.MethodGet, http.MethodPut, http.MethodPost
 	// inOptions and inVersion are the two parameters that name the version of policies.
 	inOptions = "options.requestedPolicyVersion"
@@ -72,6 +76,10 @@ var kinds = []*resourceKind{projectKind, folderKind, organizationKind, bucketKin
 	datasetKind,
 	{"secret", "projects/{project}/secrets/{id}", "secretmanager.googleapis.com", false,
 		"https://secretmanager.googleapis.com/v1/{name}:{verb}", get, post, inOptions, "secretmanager.secrets.", true},
+	// https://cloud.google.com/secret-manager/regional-secrets/config-sm-rs: each region has a server of its own
+	{"regional secret", "projects/{project}/locations/{location}/secrets/{id}", "secretmanager.googleapis.com", false,
+		"https://secretmanager.{location}.rep.googleapis.com/v1/{name}:{verb}", get, post, inOptions,
+		"secretmanager.secrets.", true},
 	// The page does not list service accounts; that of Config Connector says that they take conditions:
 	// https://cloud.google.com/config-connector/docs/reference/resource-docs/iam/iampolicymember
 	{"service account", "projects/{project}/serviceAccounts/{account}", "iam.googleapis.com", false,
@@ -165,10 +173,10 @@ func (r resource) unconditional(principal string, of role) bool {
 // permission names what the target's identity needs to read or write the policy ("getIamPolicy", "setIamPolicy").
 func (r resource) permission(verb string) string { return r.kind.permission + verb }
 
-// api is the host of the API that serves the policy.
+// api is the name of the API that serves the policy, as `gcloud services enable` takes it.
 func (r resource) api() string {
 	host, _, _ := strings.Cut(strings.TrimPrefix(r.kind.url, "https://"), "/")
-	return host
+	return strings.Replace(host, ofRegion, ".", 1)
 }
 
 // policyURL is the address of the resource's policy for one verb.

@@ -13,6 +13,7 @@ import (
 // examples are one resource of each kind besides projects, folders, organizations and buckets, and one that is gone.
 var examples = []struct{ scope, gone string }{
 	{project + "/secrets/Api_key", project + "/secrets/gone"},
+	{project + "/locations/europe-west6/secrets/Api_key", project + "/locations/europe-west6/secrets/gone"},
 	{project + "/serviceAccounts/deploy@payments-prod.iam.gserviceaccount.com",
 		project + "/serviceAccounts/gone@payments-prod.iam.gserviceaccount.com"},
 	{project + "/topics/orders%2F", project + "/topics/gone"},
@@ -106,10 +107,32 @@ func TestEveryKindIsServed(t *testing.T) {
 		if k.full {
 			full = "//" + k.host + "/"
 		}
-		path := strings.NewReplacer("{bucket}", "{1}", "{folder}", "{2}").Replace(strings.TrimPrefix(k.url, "https://"))
+		path := strings.NewReplacer("https://", "", "{bucket}", "{1}", "{folder}", "{2}", ofRegion, ".").Replace(k.url)
 		if api, _, _ := strings.Cut(is.API, "/"); path != api+".googleapis.com"+is.Path || k.get != is.Get ||
 			k.set != is.Set || k.ask != is.Version || k.conditional != is.Conditions || full != is.Full {
 			t.Errorf("a %s is %+v, the server has %+v", k.noun, *k, *is)
+		}
+	}
+}
+
+// The server of its region serves a regional secret
+// (https://docs.cloud.google.com/secret-manager/regional-secrets/config-sm-rs). The credentials go to no other host.
+func TestARegionalSecretIsServedInItsRegion(t *testing.T) {
+	const secret = project + "/locations/europe-west6/secrets/Api_key"
+	at, err := parseScope("//secretmanager.googleapis.com/" + secret)
+	if err != nil || at.String() != secret {
+		t.Fatalf("the scope is %v, %v", at, err)
+	}
+	if got, want := at.policyURL("getIamPolicy"),
+		"https://secretmanager.europe-west6.rep.googleapis.com/v1/"+secret+":getIamPolicy"; got != want {
+		t.Errorf("the policy is at %s, want %s", got, want)
+	}
+	if got := at.api(); got != "secretmanager.googleapis.com" {
+		t.Errorf("the API is %s", got)
+	}
+	for _, location := range []string{"example.com", "example.com%2f", "x.rep", "EUROPE-WEST6", "-", "a:b"} {
+		if at, err := parseScope(project + "/locations/" + location + "/secrets/Api_key"); err == nil {
+			t.Errorf("the location %q is accepted: %s", location, at.policyURL("getIamPolicy"))
 		}
 	}
 }

@@ -234,7 +234,7 @@ func narrowing(at resource, within string) string {
 		name += "/objects/" + strings.TrimPrefix(within, "objects/")
 		return fmt.Sprintf(`, and narrow the role to one object: %s == \"%s\"", or to all in a folder: `+
 			`%[1]s.startsWith(\"%[2]s/\")"`, role, strings.TrimSuffix(name, "/"))
-	case "secret": // https://cloud.google.com/iam/docs/conditions-resource-attributes
+	case "secret", "regional secret": // https://cloud.google.com/iam/docs/conditions-resource-attributes
 		name = "projects/<number of the project>" + strings.TrimPrefix(name, projects+at.project())
 	}
 	return fmt.Sprintf(`, and narrow the role: %s == \"%s/%s\"", if the service knows resource.name `+

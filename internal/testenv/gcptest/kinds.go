@@ -49,6 +49,8 @@ var Kinds = []*Kind{
 		get, http.MethodPatch, "accessPolicyVersion", "bigquery.datasets", true, true},
 	{"secretmanager/v1", "secretmanager.projects.secrets", "projects/{}/secrets/{}", "", "/v1/{name}:{verb}",
 		get, post, inOptions, "secretmanager.secrets", true, false},
+	{"secretmanager/v1", "secretmanager.projects.locations.secrets", "projects/{}/locations/{}/secrets/{}", "",
+		"/v1/{name}:{verb}", get, post, inOptions, "secretmanager.secrets", true, false},
 	{"iam/v1", "iam.projects.serviceAccounts", "projects/{}/serviceAccounts/{}", "", "/v1/{name}:{verb}",
 		post, post, inOptions, "iam.serviceAccounts", true, false},
 	{"pubsub/v1", "pubsub.projects.topics", "projects/{}/topics/{}", "", "/v1/{name}:{verb}",
