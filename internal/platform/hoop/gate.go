@@ -179,7 +179,7 @@ func (p *Platform) ungated(ctx context.Context, conn *connection, holders map[st
 	if len(found) == 0 || len(holders) == 0 {
 		return found, nil
 	}
-	users, err := p.users(ctx)
+	users, err := p.recentUsers(ctx)
 	for _, u := range users {
 		if why := r.spares(u.Groups); why != "" && holders[u.Email] {
 			found = append(found, without(u.Email, why))

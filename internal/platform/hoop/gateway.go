@@ -82,14 +82,13 @@ func (c *client) users(ctx context.Context) (all []user, err error) {
 	return all, c.call(ctx, "list users", http.MethodGet, []string{"users"}, nil, nil, &all)
 }
 
-// userIDs returns the ids of all users by their e-mails.
-func (c *client) userIDs(ctx context.Context) (map[string]string, error) {
-	all, err := c.users(ctx)
+// idsOf returns the ids of users by their e-mails.
+func idsOf(all []user) map[string]string {
 	ids := map[string]string{}
 	for _, u := range all {
 		ids[u.Email] = u.ID
 	}
-	return ids, err
+	return ids
 }
 
 // session is a session as the gateway lists it: a user's own, or one that carries a review.

@@ -35,6 +35,8 @@ type Platform struct {
 	// Answers to Describe about connections, in review mode and in attribute mode.
 	gates      recent[*gate]
 	attachable recent[func(jit.Binding) error]
+	// directory keeps the list of all users, which a pass over many connections needs for each.
+	directory recent[[]user]
 }
 
 var (

@@ -221,11 +221,9 @@ func (p *Platform) readReviews(ctx context.Context, scope string) (jit.Snapshot,
 
 // snapshot is what the reviews of a connection, the latest first, give at now.
 func (p *Platform) snapshot(ctx context.Context, all []review, now time.Time) (snap jit.Snapshot, err error) {
-	var users map[string]string // ids by e-mail
-	if slices.ContainsFunc(all, p.grant) {
-		if users, err = p.userIDs(ctx); err != nil {
-			return snap, err
-		}
+	users, err := p.holders(ctx, all)
+	if err != nil {
+		return snap, err
 	}
 	latest := map[string]review{}
 	for _, r := range slices.Backward(all) {
@@ -248,6 +246,26 @@ func (p *Platform) snapshot(ctx context.Context, all []review, now time.Time) (s
 		}
 	}
 	return snap, nil
+}
+
+// holders returns the ids of users by their e-mails, if there are grants among the reviews. The list may be some seconds
+// old, but it is older than no review whose user it lacks: that user may be new.
+func (p *Platform) holders(ctx context.Context, all []review) (ids map[string]string, err error) {
+	if !slices.ContainsFunc(all, p.grant) {
+		return nil, nil
+	}
+	users, err := p.recentUsers(ctx)
+	ids = idsOf(users)
+	if err == nil && slices.ContainsFunc(all, func(r review) bool { return p.grant(r) && !r.isOf(ids[r.email]) }) {
+		users, err = p.users(ctx)
+		ids = idsOf(users)
+	}
+	return ids, err
+}
+
+// recentUsers lists all users, or returns the list of some seconds ago.
+func (p *Platform) recentUsers(ctx context.Context) ([]user, error) {
+	return p.directory.get("", p.now(), func() ([]user, error) { return p.users(ctx) })
 }
 
 // grant reports whether a review is a grant of this target. Those where others approve are, if at all, another
