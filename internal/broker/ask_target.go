@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -24,6 +25,12 @@ type undescribed struct{ error }
 
 // Unwrap returns the target's error.
 func (u *undescribed) Unwrap() error { return u.error }
+
+// isSilent reports whether a verdict failed because the target does not answer.
+func isSilent(err error) bool {
+	silent := &undescribed{}
+	return errors.As(err, &silent)
+}
 
 // unanswered makes an error [undescribed], unless it is an answer.
 func unanswered(err error) error {

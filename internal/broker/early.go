@@ -80,6 +80,11 @@ func (b *Broker) checkBeginnings(ctx context.Context, all []*early, names []stri
 	is := b.Planned.mostPermissive(before.policies)
 	for _, e := range known {
 		v, err := b.verdict(ctx, is, b.askOnce, e.grant, e.traits, "")
+		if isSilent(err) {
+			if name := b.Planned.mayAsk(e, before.policies, names); name != "" {
+				return errEarly(fmt.Sprintf("grant %q, whose target does not answer,", e.grant.Summary()), name)
+			}
+		}
 		if err == nil && v.Outcome == jit.NeedsApproval && !v.BrokeGlass { // a refusal is told elsewhere
 			return errEarly(fmt.Sprintf("grant %q", e.grant.Summary()), v.Policy)
 		}
@@ -91,22 +96,37 @@ func (b *Broker) checkBeginnings(ctx context.Context, all []*early, names []stri
 // refused if such a policy asks for approval from this plan on.
 func (p *Planned) concerns(e *early, recorded []jit.Policy, names []string) (concerned bool, err error) {
 	for _, name := range names {
-		was, is := policyOf(recorded, name), p.change(name)
-		asksNow := was.Name != "" && len(was.Approval) == 0 && !is.incomplete && len(is.policy.Approval) > 0
-		if e.unknown && asksNow && e.maybeIn(is.policy) {
-			return true, errEarly("a grant", name)
-		}
-		concerned = concerned || e.maybeIn(was) || e.maybeIn(is.policy)
+		concerned = concerned || e.maybeIn(policyOf(recorded, name)) || e.maybeIn(p.change(name).policy)
+	}
+	if name := p.mayAsk(e, recorded, names); e.unknown && name != "" {
+		return true, errEarly("a grant", name)
 	}
 	return concerned, nil
 }
 
-// begins reports whether the recorded policies permit a grant without approval. An answer is kept; an error is none.
+// mayAsk returns the first of the named policies of the plan that may be about the grant and asks for approval from this
+// plan on; empty if there is none.
+func (p *Planned) mayAsk(e *early, recorded []jit.Policy, names []string) string {
+	for _, name := range names {
+		was, is := policyOf(recorded, name), p.change(name)
+		asksNow := was.Name != "" && len(was.Approval) == 0 && !is.incomplete && len(is.policy.Approval) > 0
+		if asksNow && e.maybeIn(is.policy) {
+			return name
+		}
+	}
+	return ""
+}
+
+// begins reports whether the recorded policies permit a grant without approval, or may if the target does not answer. An
+// answer is kept; an error is none.
 func (b *Broker) begins(ctx context.Context, recorded []jit.Policy, e *early) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.judged {
 		v, err := b.verdict(ctx, recorded, b.askOnce, e.grant, e.traits, "")
+		if isSilent(err) {
+			return true
+		}
 		e.judged, e.permitted = err == nil, err == nil && v.Permitted()
 	}
 	return e.permitted

@@ -1,8 +1,11 @@
 package broker_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -41,6 +44,52 @@ func TestUnknownGrantAndPolicyElsewhere(t *testing.T) {
 			}
 			if err := o.NoteUnknown(t.Context(), ""); err == nil {
 				t.Errorf("policy about %q: a grant on an unknown target passes", target)
+			}
+		}
+	}
+}
+
+// A target that does not answer leaves open whether a grant needs approval from this plan on, so the grant is refused. A
+// change that asks nobody for approval refuses nothing.
+func TestAGrantOnASilentTargetAndALaterApproval(t *testing.T) {
+	for name, c := range map[string]struct {
+		approval []jit.Requirement
+		silence  error
+		says     string
+	}{
+		"silent, approval":    {leadsApprove, errors.New("no route to host"), "whose target does not answer, names no policy"},
+		"answers, approval":   {leadsApprove, nil, "names no policy"},
+		"silent, no approval": {nil, errors.New("no route to host"), ""},
+	} {
+		for _, grantFirst := range []bool{false, true} {
+			o := newOffice(t, func(p *jit.Policy) { p.Approval, p.BreakGlass = nil, nil })
+			root := jit.Policy{Name: "no-root", Effect: jit.Forbid, Match: jit.Matches{{Roles: []string{"root"}}}}
+			if err := o.PutPolicy(t.Context(), root); err != nil {
+				t.Fatal(err)
+			}
+			o.newRun()
+			o.Planned = &broker.Planned{}
+			o.Targets["db"] = &interpreting{Platform: o.platform, err: c.silence}
+			put := func() error {
+				o.Planned.Put(jit.Policy{Name: "prod", Effect: jit.Permit, MaxTTL: 8 * time.Hour, Approval: c.approval})
+				return o.CheckOrder(t.Context(), true)
+			}
+			plan := func() error {
+				if err := o.CheckOrder(t.Context(), false); err != nil {
+					return err
+				}
+				_, err := o.Preview(t.Context(), request(), true)
+				return err
+			}
+			first, second := put, plan
+			if grantFirst {
+				first, second = plan, put
+			}
+			if err := first(); err != nil {
+				t.Fatalf("%s, grant first %t: %v", name, grantFirst, err)
+			}
+			if err := second(); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s, grant first %t: %v, want %q", name, grantFirst, err, c.says)
 			}
 		}
 	}

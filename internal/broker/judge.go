@@ -39,7 +39,7 @@ func (b *Broker) judgePlanned(ctx context.Context, g jit.Grant, checked jit.Trai
 	}
 	policies = b.Planned.mostPermissive(policies)
 	j, err := b.judgeBy(ctx, policies, b.askOnce, g, checked, named)
-	if silent := (&undescribed{}); errors.As(err, &silent) {
+	if isSilent(err) {
 		j.Warnings = append(j.Warnings, Warning{"target", "The target cannot be read", fmt.Sprintf(
 			"The grant is judged without the target's answer: %v. "+
 				"The apply judges it in full, and fails if the target still does not answer.", err)})
