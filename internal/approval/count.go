@@ -25,22 +25,26 @@ type Ask struct {
 }
 
 // isPrincipal reports whether the person is the principal, under any of their names and keys. A principal such as
-// user:bob@example.com is also the person bob@example.com. A session of a role is also the person whose name it has, and
-// everybody who has the role; a role is also everybody who has a session of it.
+// user:bob@example.com is also the person bob@example.com. A session of a role is also whoever has its name, as a person,
+// as a user or in a session of another role, and everybody who has the role; a role is also everybody who has a session
+// of it.
 func (a Ask) isPrincipal(p jit.Person) bool {
 	_, bare, _ := strings.Cut(a.Principal, ":")
 	session, isSession := jit.ParseSession(a.Principal)
 	is := func(name string) bool {
 		own, hasSession := jit.ParseSession(name)
 		return name != "" && (strings.EqualFold(name, a.Principal) || strings.EqualFold(name, bare) ||
-			isSession && (strings.EqualFold(name, session.Name) || session.Of(name)) ||
-			hasSession && own.Of(a.Principal))
+			(isSession || hasSession) && strings.EqualFold(lastName(name), lastName(a.Principal)) ||
+			isSession && session.Of(name) || hasSession && own.Of(a.Principal))
 	}
 	names := slices.Concat(p.Principals, p.SigningKeys, []string{p.Name, p.GitHub, p.GitLab})
 	return slices.ContainsFunc(names, func(name string) bool {
 		return is(name) || a.Canonical != nil && name != "" && is(a.Canonical(name))
 	})
 }
+
+// lastName returns a principal without what comes before its own name: its kind, account, path or role.
+func lastName(principal string) string { return principal[strings.LastIndexAny(principal, ":/")+1:] }
 
 // isActor reports whether the run belongs to the person, under any of their names.
 func (a Ask) isActor(p jit.Person) bool {
