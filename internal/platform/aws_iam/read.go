@@ -55,15 +55,15 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 		a.readEntity(e, &snap)
 	}
 	a.readUnattached(&snap)
-	a.includeSessions(&snap)
+	includeSessions(&snap)
 	return snap, nil
 }
 
-// includeSessions gives the standing access of roles to their sessions.
-func (a *account) includeSessions(snap *jit.Snapshot) {
+// includeSessions gives the standing access of roles, of other accounts too, to their sessions.
+func includeSessions(snap *jit.Snapshot) {
 	for i := range snap.Standing {
-		if e := a.entities[snap.Standing[i].Principal]; e != nil && e.kind == role {
-			snap.Standing[i].Members = e.sessions()
+		if named, ok := parseARN(snap.Standing[i].Principal); ok && named.kind == role {
+			snap.Standing[i].Members = (&entity{arn: named}).sessions()
 		}
 	}
 }

@@ -158,19 +158,35 @@ func choosing(s statement) bool {
 	return false
 }
 
-// binds reports whether a condition of a statement leaves no choice: the value comes from a variable, or is written out.
+// binds reports whether a condition of a statement leaves no choice: the value comes from a variable, or is written out
+// for one user.
 func binds(s statement, key, value string) bool {
 	conditions, _ := s["Condition"].(map[string]any)
+	open := func(pattern string) bool {
+		if strings.ContainsAny(variable.ReplaceAllString(pattern, ""), "*?") {
+			return covers(variable.ReplaceAllString(pattern, anything), value)
+		}
+		return pattern == value && !trustsOneUser(s)
+	}
 	for _, operator := range []string{"StringEquals", "StringLike"} {
 		of, _ := conditions[operator].(map[string]any)
 		for name, values := range of {
-			open := func(pattern string) bool {
-				return strings.ContainsAny(variable.ReplaceAllString(pattern, ""), "*?") && covers(pattern, value)
-			}
 			if strings.EqualFold(name, key) && !slices.ContainsFunc(texts(values), open) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// trustsOneUser reports whether a statement of a trust policy trusts a single user or session, and nobody else.
+func trustsOneUser(s statement) bool {
+	principals, _ := s["Principal"].(map[string]any)
+	names := texts(principals["AWS"])
+	if len(principals) != 1 || len(names) != 1 {
+		return false
+	}
+	named, _ := parseARN(names[0])
+	_, session := jit.ParseSession(names[0])
+	return session || named.kind == user
 }

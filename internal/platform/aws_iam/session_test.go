@@ -141,6 +141,7 @@ var plainAssumeRole = regexp.MustCompile(`"Action":"sts:AssumeRole\w*"`)
 // A grant to a session is refused where a caller can take its name, and given where the trust policy leaves no choice.
 func TestASessionThatOthersCouldTake(t *testing.T) {
 	const root = `"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"}`
+	const her = `"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:user/alice"}`
 	const web = `"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/idp"}`
 	const saml = `"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:saml-provider/idp"}`
 	named := func(key, value string) string { return `,"Condition":{"StringLike":{"` + key + `":"` + value + `"}}` }
@@ -148,14 +149,19 @@ func TestASessionThatOthersCouldTake(t *testing.T) {
 		trust, condition string
 		refused          bool
 	}{
-		"SAML":                         {saml + `,"Action":["sts:AssumeRoleWithSAML","sts:TagSession"]`, "", false},
-		"a service":                    {`"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"`, "", false},
-		"an account":                   {root + `,"Action":"sts:AssumeRole"`, "", true},
-		"a wildcard":                   {root + `,"Action":"sts:*"`, "", true},
-		"everybody":                    {`"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"`, "", true},
-		"OIDC":                         {web + `,"Action":"sts:AssumeRoleWithWebIdentity"`, "", true},
-		"their own name":               {root + `,"Action":"sts:AssumeRole"` + named("sts:RoleSessionName", "${aws:username}"), "", false},
-		"her name":                     {root + `,"Action":"sts:AssumeRole"` + named("STS:rolesessionname", "alice"), "", false},
+		"SAML":                    {saml + `,"Action":["sts:AssumeRoleWithSAML","sts:TagSession"]`, "", false},
+		"a service":               {`"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"`, "", false},
+		"an account":              {root + `,"Action":"sts:AssumeRole"`, "", true},
+		"a wildcard":              {root + `,"Action":"sts:*"`, "", true},
+		"everybody":               {`"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"`, "", true},
+		"OIDC":                    {web + `,"Action":"sts:AssumeRoleWithWebIdentity"`, "", true},
+		"their own name":          {root + `,"Action":"sts:AssumeRole"` + named("sts:RoleSessionName", "${aws:username}"), "", false},
+		"her name, to one user":   {her + `,"Action":"sts:AssumeRole"` + named("STS:rolesessionname", "alice"), "", false},
+		"her name, to an account": {root + `,"Action":"sts:AssumeRole"` + named("sts:RoleSessionName", "alice"), "", true},
+		"a name that begins with theirs": {root + `,"Action":"sts:AssumeRole"` +
+			named("sts:RoleSessionName", "${aws:username}*"), "", true},
+		"her identity, to an account": {root + `,"Action":["sts:AssumeRole","sts:SetSourceIdentity"]` +
+			named("sts:SourceIdentity", "alice"), " if source-identity=alice", true},
 		"any name":                     {root + `,"Action":"sts:AssumeRole"` + named("sts:RoleSessionName", "*"), "", true},
 		"many names":                   {root + `,"Action":"sts:AssumeRole"` + named("sts:RoleSessionName", "al*"), "", true},
 		"names of others":              {root + `,"Action":"sts:AssumeRole"` + named("sts:RoleSessionName", "ci-*"), "", false},
@@ -182,7 +188,7 @@ func TestASessionThatOthersCouldTake(t *testing.T) {
 			if (err != nil) != tc.refused || (len(advice) > 0) != tc.refused {
 				t.Errorf("%v and %v, want it refused: %t", err, advice, tc.refused)
 			}
-			if tc.refused && (!strings.Contains(err.Error(), "choose the name of their session") ||
+			if tc.refused && (err == nil || !strings.Contains(err.Error(), "choose the name of their session") ||
 				s.may(t, alice, "s3:GetObject", bucket+"/key", time.Now())) {
 				t.Error(err)
 			}
@@ -242,6 +248,13 @@ func TestASessionHasTheStandingAccessOfItsRole(t *testing.T) {
 		if _, has := found.StandingOf(jit.Binding{Principal: who, Role: reader + " on " + objects}); has != want {
 			t.Errorf("%s has standing access: %t, want %t", who, has, want)
 		}
+	}
+	const other = "arn:aws:sts::999999999999:assumed-role/developer/alice"
+	deployer := s.role(t, "deployer", "arn:aws:iam::999999999999:role/teams/developer")
+	found, err = s.open(t, s.config(), time.Now).Read(t.Context(), s.account.ID)
+	must(t, err)
+	if _, has := found.StandingOf(jit.Binding{Principal: other, Role: deployer}); !has {
+		t.Errorf("%s has no standing access to %s, which trusts its role", other, deployer)
 	}
 }
 
