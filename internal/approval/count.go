@@ -13,6 +13,8 @@ import (
 type Ask struct {
 	// Principal is the canonical principal; Requester the name of the person who asks, or "".
 	Principal, Requester string
+	// Role is the canonical role. A source identity that it demands is the principal too.
+	Role string
 	// Actor is who the run belongs to, under the name that its environment has for them; "" if unknown.
 	Actor string
 	// Begins is when access would begin.
@@ -25,22 +27,36 @@ type Ask struct {
 }
 
 // isPrincipal reports whether the person is the principal, under any of their names and keys. A principal such as
-// user:bob@example.com is also the person bob@example.com. A session of a role is also whoever has its name, as a person,
-// as a user or in a session of another role, and everybody who has the role; a role is also everybody who has a session
-// of it.
+// user:bob@example.com is also the person bob@example.com. A session of a role is also whoever has its name, be it as
+// a person, as a user or in a session of another role, and everybody who has the role; a role is also everybody who has
+// a session of it.
 func (a Ask) isPrincipal(p jit.Person) bool {
 	_, bare, _ := strings.Cut(a.Principal, ":")
 	session, isSession := jit.ParseSession(a.Principal)
+	identity := a.sourceIdentity()
 	is := func(name string) bool {
 		own, hasSession := jit.ParseSession(name)
 		return name != "" && (strings.EqualFold(name, a.Principal) || strings.EqualFold(name, bare) ||
 			(isSession || hasSession) && strings.EqualFold(lastName(name), lastName(a.Principal)) ||
-			isSession && session.Of(name) || hasSession && own.Of(a.Principal))
+			isSession && session.Of(name) || hasSession && own.Of(a.Principal) ||
+			identity != "" && strings.EqualFold(lastName(name), identity))
 	}
 	names := slices.Concat(p.Principals, p.SigningKeys, []string{p.Name, p.GitHub, p.GitLab})
 	return slices.ContainsFunc(names, func(name string) bool {
 		return is(name) || a.Canonical != nil && name != "" && is(a.Canonical(name))
 	})
+}
+
+// sourceIdentity returns the source identity that the role demands of its sessions; empty if it demands none.
+func (a Ask) sourceIdentity() string {
+	_, conditions, _ := strings.Cut(a.Role, jit.If)
+	named, _ := jit.ParseConditions(conditions) // others, such as those of gcp, name nobody
+	for _, c := range named {
+		if c.Name == jit.SourceIdentity {
+			return c.Values[0]
+		}
+	}
+	return ""
 }
 
 // lastName returns a principal without what comes before its own name: its kind, account, path or role.

@@ -115,3 +115,27 @@ func TestSessionsOfPeople(t *testing.T) {
 		}
 	}
 }
+
+// Nobody approves access that only their own source identity has; a colleague may.
+func TestTheSourceIdentityOfAnApprover(t *testing.T) {
+	const session, user = "arn:aws:sts::123456789012:assumed-role/reader/bob", "arn:aws:iam::123456789012:user/bob"
+	for name, c := range map[string]struct {
+		role     string
+		approved bool
+	}{
+		"theirs":             {"arn:aws:iam::aws:policy/ReadOnlyAccess if mfa and source-identity=Bob", false},
+		"a colleague's":      {"arn:aws:iam::aws:policy/ReadOnlyAccess if source-identity=carol", true},
+		"none":               {"arn:aws:iam::aws:policy/ReadOnlyAccess if mfa", true},
+		"another platform's": {"roles/viewer if request.path == '/bob'", true},
+	} {
+		for _, own := range []string{"bob", session, user} {
+			p := people(t, jit.Person{Name: "robert", Principals: []string{own}})
+			ask := approval.Ask{Principal: "arn:aws:iam::123456789012:role/developer", Role: c.role,
+				Begins: noon.Add(time.Hour), Now: noon.Add(time.Hour)}
+			got := p.Count([]jit.Requirement{{Required: 1, From: []string{"robert"}}}, ask, []jit.Vote{yes("robert")})
+			if got.Approved() != c.approved {
+				t.Errorf("%s, of %s: approved: %t, %q", name, own, got.Approved(), got)
+			}
+		}
+	}
+}

@@ -41,7 +41,7 @@ func (h *History) prove(e jit.Event, g jit.Grant, digest string) (v vote, why st
 	if v.Choice == jit.Deny { // whoever it is about may say no
 		return v, ""
 	}
-	return v, Ask{Principal: g.Principal, Requester: g.Requester}.unfitThroughout(was)
+	return v, Ask{Principal: g.Principal, Role: g.Role, Requester: g.Requester}.unfitThroughout(was)
 }
 
 // notTheirs says that a proof did not belong to its person.

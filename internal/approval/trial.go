@@ -64,7 +64,8 @@ func (t *Trial) decision(e jit.Event, account *jit.Account) {
 	g, digest := t.digestOf(account)
 	v, why := t.History.prove(e, g, digest)
 	if why == "" && e.Kind == jit.EventSignedOff {
-		was, ask := t.History.between(v.Person, v.At.Add(-aRun), e.At, ""), Ask{Principal: g.Principal, Requester: g.Requester}
+		was := t.History.between(v.Person, v.At.Add(-aRun), e.At, "")
+		ask := Ask{Principal: g.Principal, Role: g.Role, Requester: g.Requester}
 		if !t.History.maySignOff(was, e.At, t.skipped, ask) {
 			why = v.Person + " is none of those whom a policy asks"
 		}
@@ -99,7 +100,7 @@ func (t *Trial) beginning(e jit.Event, account *jit.Account) {
 	if t.glass {
 		return
 	}
-	ask := Ask{Principal: g.Principal, Requester: g.Requester, Actor: e.Name, Begins: g.Start, Now: e.At}
+	ask := Ask{Principal: g.Principal, Role: g.Role, Requester: g.Requester, Actor: e.Name, Begins: g.Start, Now: e.At}
 	if added := e.At.Add(-race); !g.GrantedAt.IsZero() && added.After(ask.Begins) {
 		ask.Begins = added // what a change adds begins with the change
 	}

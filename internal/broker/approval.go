@@ -239,7 +239,7 @@ func (b *Broker) ask(g jit.Grant) approval.Ask {
 		begins = now // the access that a change adds begins with the change
 	}
 	return approval.Ask{
-		Principal: g.Principal, Requester: g.Requester, Actor: actor, Begins: begins, Now: b.Now(),
+		Principal: g.Principal, Role: g.Role, Requester: g.Requester, Actor: actor, Begins: begins, Now: b.Now(),
 		Canonical: func(name string) string {
 			target, err := b.Target(g.Target)
 			if err != nil {
