@@ -12,8 +12,9 @@ type identity struct {
 type index struct {
 	of             map[identity][]int
 	ours, standing map[string][]int
-	// members holds the positions of the standing access that the sessions of a role have, by [Session.Prefix].
-	members map[string][]int
+	// oursOf and members hold the positions of the bindings, and of the standing access, that the sessions of a role have,
+	// by [Session.Prefix].
+	oursOf, members map[string][]int
 	// anybody holds the positions of the standing access that everybody has.
 	anybody []int
 	// indexed are the slices that were indexed.
@@ -23,13 +24,16 @@ type index struct {
 // Indexed returns the snapshot with an index for [Snapshot.Of] and [Snapshot.To]. The elements of Ours and Standing must
 // not change afterwards.
 func (s Snapshot) Indexed() Snapshot {
-	x := &index{make(map[identity][]int, len(s.Ours)), map[string][]int{}, map[string][]int{}, map[string][]int{}, nil,
-		s}
+	x := &index{of: make(map[identity][]int, len(s.Ours)), ours: map[string][]int{}, standing: map[string][]int{},
+		oursOf: map[string][]int{}, members: map[string][]int{}, indexed: s}
 	for i := range s.Ours {
 		o := &s.Ours[i]
 		of := identity{o.Marker.Owner, o.Marker.ID}
 		x.of[of] = append(x.of[of], i)
 		x.ours[o.Principal] = append(x.ours[o.Principal], i)
+		if o.Members != "" {
+			x.oursOf[o.Members] = append(x.oursOf[o.Members], i)
+		}
 	}
 	for i := range s.Standing {
 		if a := &s.Standing[i]; a.Anybody {
@@ -76,13 +80,18 @@ func (s Snapshot) Of(g Grant) (found []Observed) {
 func (s Snapshot) To(principal string) Snapshot {
 	to := Snapshot{Standing: s.standingTo(principal)}
 	if s.index.valid(s) {
-		for _, i := range s.index.ours[principal] {
+		at := slices.Clone(s.index.ours[principal])
+		if session, ok := ParseSession(principal); ok {
+			at = append(at, s.index.oursOf[session.Prefix()]...)
+		}
+		slices.Sort(at)
+		for _, i := range at {
 			to.Ours = append(to.Ours, s.Ours[i])
 		}
 		return to
 	}
 	for i := range s.Ours {
-		if s.Ours[i].Principal == principal {
+		if s.Ours[i].to(principal) {
 			to.Ours = append(to.Ours, s.Ours[i])
 		}
 	}

@@ -87,3 +87,20 @@ func TestStandingAccessOfSessions(t *testing.T) {
 		}
 	}
 }
+
+// A binding of a role that no record explains is standing access of its sessions too, with an index as without.
+func TestUnexplainedAccessOfSessions(t *testing.T) {
+	const role, sessions = "arn:aws:iam::123456789012:role/teams/developer",
+		"arn:aws:sts::123456789012:assumed-role/developer/"
+	s := Snapshot{Ours: []Observed{{Principal: "other", Role: "r"},
+		{Principal: role, Role: "r", Members: sessions, Marker: Marker{ID: "forged"}}}}
+	for principal, want := range map[string]bool{role: true, sessions + "alice": true,
+		"arn:aws:sts::123456789012:assumed-role/developers/alice": false} {
+		for name, s := range map[string]Snapshot{"plain": s, "indexed": s.Indexed()} {
+			b := Binding{Principal: principal, Role: "r if mfa"}
+			if _, has := Shadow(Records{}.Standing(s.To(principal), ""), b, time.Time{}); has != want {
+				t.Errorf("%s: %q has the access: %t, want %t", name, principal, has, want)
+			}
+		}
+	}
+}

@@ -2,6 +2,7 @@ package jit
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -169,8 +170,8 @@ type Observed struct {
 	Unsure bool
 	// Beyond describes what the binding gives besides the role, since somebody has changed it; empty if that is nothing.
 	Beyond string
-	// Covers is [Standing].Covers.
-	Covers string
+	// Covers and Members are those of [Standing].
+	Covers, Members string
 	// Start is the future beginning that the platform itself enforces; zero if the binding has none.
 	Start time.Time
 	// End is the end that the platform itself enforces; zero if the binding has none.
@@ -179,6 +180,11 @@ type Observed struct {
 	Detail string
 	// Damage describes other changes of the binding since it was written; empty if there are none.
 	Damage string
+}
+
+// to reports whether the binding is of a principal, or of the role that it is a session of.
+func (o *Observed) to(principal string) bool {
+	return o.Principal == principal || o.Members != "" && strings.HasPrefix(principal, o.Members)
 }
 
 // Gives reports whether the binding gives somebody access at a time.

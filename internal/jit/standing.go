@@ -120,8 +120,8 @@ func (r Records) Standing(s Snapshot, scope string) []Standing {
 			detail = o.Detail + ": " + detail
 		}
 		all = append(all, Standing{
-			Principal: o.Principal, Role: cmp.Or(o.Role, "unknown"), Covers: o.Covers, Detail: detail,
-			End: o.End, Marker: o.Marker,
+			Principal: o.Principal, Role: cmp.Or(o.Role, "unknown"), Covers: o.Covers, Members: o.Members,
+			Detail: detail, End: o.End, Marker: o.Marker,
 		})
 	}
 	return all

@@ -59,13 +59,22 @@ func (p *Platform) Read(ctx context.Context, scope string) (jit.Snapshot, error)
 	return snap, nil
 }
 
-// includeSessions gives the standing access of roles, of other accounts too, to their sessions.
+// includeSessions gives the access of roles, of other accounts too, to their sessions.
 func includeSessions(snap *jit.Snapshot) {
 	for i := range snap.Standing {
-		if named, ok := parseARN(snap.Standing[i].Principal); ok && named.kind == role {
-			snap.Standing[i].Members = (&entity{arn: named}).sessions()
-		}
+		snap.Standing[i].Members = membersOf(snap.Standing[i].Principal)
 	}
+	for i := range snap.Ours {
+		snap.Ours[i].Members = membersOf(snap.Ours[i].Principal)
+	}
+}
+
+// membersOf begins the ARNs of the sessions of a principal that is a role; empty for any other.
+func membersOf(principal string) string {
+	if named, ok := parseARN(principal); ok && named.kind == role {
+		return (&entity{arn: named}).sessions()
+	}
+	return ""
 }
 
 // readUnattached adds the managed policies of grants that are attached to nobody.

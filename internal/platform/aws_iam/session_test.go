@@ -249,6 +249,14 @@ func TestASessionHasTheStandingAccessOfItsRole(t *testing.T) {
 			t.Errorf("%s has standing access: %t, want %t", who, has, want)
 		}
 	}
+	p := s.open(t, s.config(), time.Now)
+	apply(t, p, jit.Ensure,
+		grantOf(jit.Binding{Principal: s.holder(t, alice), Role: "actions:s3:GetObject", Scope: s.account.ID}, "theirs"))
+	found, err = p.Read(t.Context(), s.account.ID)
+	must(t, err)
+	if ours := found.Indexed().To(alice).Ours; len(ours) != 1 {
+		t.Errorf("%s has %+v, want what her role was granted", alice, ours)
+	}
 	const other = "arn:aws:sts::999999999999:assumed-role/developer/alice"
 	deployer := s.role(t, "deployer", "arn:aws:iam::999999999999:role/teams/developer")
 	found, err = s.open(t, s.config(), time.Now).Read(t.Context(), s.account.ID)
