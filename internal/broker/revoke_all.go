@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,7 +16,8 @@ const maxRevocations = 1000
 
 // RevokeAll ends grants of one scope as [Broker.Revoke] ends each, and returns its error for each. The live ones share
 // one write of their intents, one call on the target and one write of their outcomes, so their Grant must be the record
-// as the ledger returned it. A grant whose record has changed since, or cannot be written, is revoked by itself.
+// as the ledger returned it. A grant whose record has changed since is revoked by itself. If the ledger does not accept
+// an intent, access ends all the same, and the error is [ErrUnrecorded].
 func (b *Broker) RevokeAll(ctx context.Context, all []Revocation) []error {
 	errs := make([]error, len(all))
 	together, apart := b.separate(all)
@@ -58,11 +60,43 @@ func (b *Broker) revokeEach(ctx context.Context, all []Revocation, which []int, 
 }
 
 // revokeTogether ends the live grants at these positions and sets their errors. It returns the positions of those whose
-// intent could not be recorded: nothing has been done for them.
-func (b *Broker) revokeTogether(ctx context.Context, all []Revocation, which []int, errs []error) (unrecorded []int) {
+// record has changed: nothing has been done for them.
+func (b *Broker) revokeTogether(ctx context.Context, all []Revocation, which []int, errs []error) (changed []int) {
 	if len(which) == 0 {
 		return nil
 	}
+	entries := b.intents(all, which)
+	failpoint.Hit("revoke.before-intent")
+	var unrecorded errgroup.Group
+	unrecorded.SetLimit(maxRevocations)
+	var recorded []int
+	var steps []reconcile.Step
+	for n, err := range b.Ledger.Write(ctx, entries) {
+		i := which[n]
+		switch {
+		case errors.Is(err, jit.ErrStale):
+			changed = append(changed, i)
+		case err != nil: // a ledger that does not answer costs its longest wait, so it is not asked again
+			unrecorded.Go(func() error {
+				errs[i] = b.endUnrecorded(ctx, all[i], err)
+				return nil
+			})
+		default:
+			g := *entries[n].Grant
+			g.Version++
+			recorded = append(recorded, i)
+			steps = append(steps, reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g})
+		}
+	}
+	for n, err := range b.Execute(ctx, steps) {
+		errs[recorded[n]] = err
+	}
+	_ = unrecorded.Wait() // errs has every error
+	return changed
+}
+
+// intents returns the entries that record the revocations at these positions.
+func (b *Broker) intents(all []Revocation, which []int) []jit.Entry {
 	now, entries := b.Now(), make([]jit.Entry, len(which))
 	for n, i := range which {
 		g := all[i].Grant
@@ -70,21 +104,5 @@ func (b *Broker) revokeTogether(ctx context.Context, all []Revocation, which []i
 		asked := b.revoked(&g, now, all[i].Reason)
 		entries[n] = jit.Rewrite(all[i].Grant, g, asked)
 	}
-	failpoint.Hit("revoke.before-intent")
-	var recorded []int
-	var steps []reconcile.Step
-	for n, err := range b.Ledger.Write(ctx, entries) {
-		if err != nil {
-			unrecorded = append(unrecorded, which[n])
-			continue
-		}
-		g := *entries[n].Grant
-		g.Version++
-		recorded = append(recorded, which[n])
-		steps = append(steps, reconcile.Step{Kind: reconcile.End, Place: g.Place(), Grant: g})
-	}
-	for n, err := range b.Execute(ctx, steps) {
-		errs[recorded[n]] = err
-	}
-	return unrecorded
+	return entries
 }
