@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,7 +39,7 @@ func Postgres(t testing.TB) *PostgresServer {
 }
 
 var startPostgresOnce = sync.OnceValues(func() (*PostgresServer, error) {
-	server, _, err := startCluster(false)
+	server, _, err := startCluster(clusterOptions{})
 	return server, err
 })
 
@@ -86,20 +87,34 @@ func (s *PostgresServer) url(database string) string {
 func Standby(t testing.TB) *PostgresServer {
 	t.Helper()
 	Acceptance(t)
-	server, proc, err := startCluster(true)
+	return ownCluster(t, clusterOptions{standby: true})
+}
+
+// ownCluster starts a server that ends with the test.
+func ownCluster(t testing.TB, o clusterOptions) *PostgresServer {
+	t.Helper()
+	server, proc, err := startCluster(o)
 	if err != nil {
 		Unavailable(t, "PostgreSQL", err)
 	}
 	t.Cleanup(func() {
 		if err := proc.stop(); err != nil {
-			t.Errorf("standby: %v", err)
+			t.Errorf("stop PostgreSQL: %v", err)
 		}
 	})
 	return server
 }
 
+// clusterOptions are what a test can ask of a server of its own.
+type clusterOptions struct {
+	// standby follows a primary that does not exist.
+	standby bool
+	// env holds further environment variables.
+	env []string
+}
+
 // startCluster makes a cluster and serves it.
-func startCluster(standby bool) (*PostgresServer, *process, error) {
+func startCluster(o clusterOptions) (*PostgresServer, *process, error) {
 	bin, err := postgresBin()
 	if err != nil {
 		return nil, nil, err
@@ -116,14 +131,15 @@ func startCluster(standby bool) (*PostgresServer, *process, error) {
 		server.Port = port
 		server.URL = server.url("postgres")
 		err := initCluster(bin, dir, account, server)
-		if err == nil && standby {
+		if err == nil && o.standby {
 			err = account.write(filepath.Join(dir, "data", "standby.signal"), "")
 		}
-		return []string{filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "data"),
+		return slices.Concat([]string{"env"}, o.env, []string{
+			filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "data"),
 			"-c", "listen_addresses=" + server.Host, "-c", "port=" + strconv.Itoa(port),
 			"-c", "unix_socket_directories=",
 			"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
-			"-c", "max_connections=200"}, err
+			"-c", "max_connections=200"}), err
 	}, func(context.Context) error { return server.exec("SELECT 1") })
 	return server, proc, err
 }

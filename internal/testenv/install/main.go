@@ -1,6 +1,6 @@
 // Command install installs the servers for the acceptance tests: the programs kubeapi, tofu and versitygw and a virtual
 // environment with moto in the test cache and, on Debian with root or password-less sudo, the packages with PostgreSQL,
-// PgBouncer, OpenSSH, Python, Chromium, promtool, make, git and a C compiler. Existing ones stay as they are.
+// PgBouncer, OpenSSH, Python, Chromium, promtool, faketime, make, git and a C compiler. Existing ones stay as they are.
 //
 // Usage: install [packages] [moto] [kubeapi] [tofu] [versitygw]; without arguments, all five.
 package main
@@ -85,6 +85,7 @@ func needs() []need {
 		{name: "python3", pkg: "python3 python3-venv", works: []string{"-c", "import ensurepip, venv"}},
 		{name: "chromium", pkg: "chromium"},
 		{name: "promtool", pkg: "prometheus"},
+		{name: "faketime", pkg: "faketime"},
 		{name: "git", pkg: "git"},
 		{name: "make", pkg: "make"},
 		{name: "gcc", pkg: "gcc libc6-dev"}, // the race detector links with cgo
