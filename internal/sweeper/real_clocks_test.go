@@ -43,7 +43,7 @@ type realClocks struct {
 
 func newRealClocks(t *testing.T, servers clockServers) *realClocks {
 	t.Helper()
-	w := &realClocks{T: t, clockServers: servers, prefix: strings.ToLower(rand.Text()[:10]) + "_"}
+	w := &realClocks{T: t, clockServers: servers, prefix: "r" + strings.ToLower(rand.Text()[:10]) + "_"}
 	w.url = "sqlite://" + filepath.Join(t.TempDir(), "ledger.db")
 	if w.ledger != nil {
 		w.url = w.ledger.Database(t)
@@ -54,8 +54,9 @@ func newRealClocks(t *testing.T, servers clockServers) *realClocks {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.db.Close(context.Background()) })
-	for _, name := range []string{"reader", "alice", "bob", "carol", "dave"} {
-		w.exec(fmt.Sprintf("CREATE ROLE %s NOLOGIN", w.prefix+name))
+	w.exec(fmt.Sprintf("CREATE ROLE %sreader NOLOGIN", w.prefix))
+	for _, name := range []string{"alice", "bob", "carol", "dave"} {
+		w.exec(fmt.Sprintf("CREATE ROLE %s LOGIN", w.prefix+name))
 	}
 	return w
 }
