@@ -29,7 +29,7 @@ func PostgresWithClock(t testing.TB) *WrongClock {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // G302: it holds no secret
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s := &WrongClock{file: filepath.Join(dir, "offset")}
@@ -45,7 +45,7 @@ func (s *WrongClock) SetClock(t testing.TB, by time.Duration) {
 	// The file is replaced, so that the server never reads a part of it.
 	next := s.file + ".next"
 	err := os.WriteFile(next, fmt.Appendf(nil, "%+.3f\n", by.Seconds()), 0o600)
-	err = errors.Join(err, os.Chmod(next, 0o644)) //nolint:gosec // G302: the server reads it under another account
+	err = errors.Join(err, os.Chmod(next, 0o644))
 	if err = errors.Join(err, os.Rename(next, s.file)); err != nil {
 		t.Fatal(err)
 	}
