@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -222,9 +223,30 @@ func (r rbac) write(ctx context.Context, scope string, s *slot, want []claim) (s
 	})
 	switch codeOf(err) {
 	case assignmentExists, updateNotPermitted: // somebody else has created it, perhaps under another name
-		err = race(err)
+		err = race(errors.Join(err, r.learn(ctx, scope, err)))
 	}
 	return !s.there, err
+}
+
+// existing finds the name of the assignment that is in the way of a new one, without hyphens, in Azure's message. An
+// answer without it is one of a list that lags: the next reads show the assignment in time.
+var existing = regexp.MustCompile(`ID of the existing role assignment is ([0-9a-fA-F]{32})`)
+
+// learn asks for the assignment that a refusal names: lists may lack it for some time, and the next read must not.
+func (r rbac) learn(ctx context.Context, scope string, refusal error) error {
+	m := existing.FindStringSubmatch(said(refusal))
+	if m == nil {
+		return nil
+	}
+	id, err := uuid.Parse(m[1])
+	if err != nil {
+		return err
+	}
+	found, err := r.find(ctx, scope, id.String())
+	if err == nil && found != nil {
+		r.platform.remember(scope, id.String(), value(found.Properties.Description))
+	}
+	return err
 }
 
 // isCurrent asks for the assignment of a slot just before it is written: a list may be old, and what others wrote since
