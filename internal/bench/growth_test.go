@@ -10,17 +10,18 @@ import (
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
+	"github.com/jitaccess/terraform-provider-jit/internal/batch"
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
+	"github.com/jitaccess/terraform-provider-jit/internal/cli"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
 
 // memory plans 5,000 grants and reads the peak of the provider's memory.
-func (t *table) memory(cli testenv.CLI) {
+func (t *table) memory(terraform testenv.CLI) {
 	const planned = 5000
 	binary := acctest.Build(t.b)
-	w := acctest.New(t.b, cli, acctest.Options{Binary: binary, Timeout: 15 * time.Minute})
+	w := acctest.New(t.b, terraform, acctest.Options{Binary: binary, Timeout: 15 * time.Minute})
 	sshConfig(w)
 	w.Write("main.tf", strings.Replace(w.Read("main.tf"), fmt.Sprint("count  = ", grants),
 		fmt.Sprint("count  = ", planned), 1))
@@ -66,41 +67,91 @@ func peakMemory(dir string) (float64, error) {
 	return 0, fmt.Errorf("%s: no VmHWM in status", dir)
 }
 
-// linear compares the processor time per grant of a sweep and of a ledger read at 1,000, 5,000 and 20,000 grants.
+// sizes are the numbers of grants at which costs are compared.
+var sizes = []int{1000, 5000, 20_000}
+
+// linear compares the processor time per grant at these sizes.
 func (t *table) linear() {
-	end := time.Now().Add(-time.Second).Truncate(time.Second)
-	sweeps, reads := map[int]time.Duration{}, map[int]time.Duration{}
-	sizes := []int{1000, 5000, 20_000}
-	for _, n := range sizes {
-		sweeps[n], reads[n] = time.Hour, time.Hour
-		for range 3 {
-			l := openLedger(t.b, "sqlite://"+filepath.Join(t.b.TempDir(), "ledger.db"))
-			fill(t.b, l, n, 10, end)
-			reads[n] = min(reads[n], worked(syscall.RUSAGE_SELF, func() {
-				for _, err := range l.Grants(t.b.Context(), jit.Filter{Owner: "jit", DueBy: time.Now()}) {
-					if err != nil {
-						t.b.Fatal(err)
-					}
-				}
-			}))
-			s := &sweeper.Sweeper{Holder: "bench", MaxUnplanned: sweeper.DefaultMaxUnplanned, DueOnly: true,
-				Broker: &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": nothing{}}, Owner: "jit",
-					MaxTTL: 24 * time.Hour, Now: time.Now, Actor: jit.Actor{Name: "bench", Source: jit.FromSweeper}}}
-			sweeps[n] = min(sweeps[n], worked(syscall.RUSAGE_SELF, func() {
-				if r := s.Pass(t.b.Context()); len(r.Results) != n || r.Failed() > 0 {
-					t.b.Fatalf("the sweep ended %d of %d grants with %d failures", len(r.Results), n, r.Failed())
-				}
-			}))
-		}
-	}
 	for _, what := range []struct {
 		name string
-		took map[int]time.Duration
-	}{{"sweep", sweeps}, {"ledger read", reads}} {
-		each := func(n int) float64 { return what.took[n].Seconds() * 1e6 / float64(n) }
-		ratio := each(20_000) / each(1000)
-		t.add(what.name+": processor time per grant at 20,000 beside 1,000, least of 3 each",
-			fmt.Sprintf("%.2f x (%.0f, %.0f, %.0f µs at 1,000, 5,000, 20,000)", ratio, each(1000), each(5000),
-				each(20_000)), "1.30 x", ratio <= 1.3)
+		cost func(n int) time.Duration
+	}{
+		{"jit sweep of due grants", t.sweepCost},
+		{"jit revoke --all", t.revokeCost},
+		{"jit list", t.listCost},
+		{"plan of as many new grants beside as many live ones of the same access", t.planCost},
+	} {
+		var each []float64
+		for _, n := range sizes {
+			took := make([]time.Duration, rounds)
+			for i := range took {
+				took[i] = what.cost(n)
+			}
+			each = append(each, median(took).Seconds()/float64(n))
+		}
+		ratio := each[2] / each[0]
+		t.add(fmt.Sprintf("%s: processor time per grant at 1,000, 5,000 and 20,000, beside the first, medians of %d",
+			what.name, rounds), fmt.Sprintf("1.00, %.2f, %.2f x", each[1]/each[0], ratio), "1.30 x", ratio <= 1.3)
 	}
+}
+
+// sweepCost sweeps n grants that are due.
+func (t *table) sweepCost(n int) time.Duration {
+	return t.commandCost(n, time.Now().Add(-time.Second), "sweep")
+}
+
+// revokeCost revokes n live grants.
+func (t *table) revokeCost(n int) time.Duration {
+	return t.commandCost(n, time.Now().Add(time.Hour), "revoke", "--all", "--yes", "--reason", "SEC-13: stop")
+}
+
+// listCost lists n live grants.
+func (t *table) listCost(n int) time.Duration {
+	return t.commandCost(n, time.Now().Add(time.Hour), "list")
+}
+
+// commandCost is the processor time of a command on a ledger of n grants of ten scopes of a target that does nothing.
+func (t *table) commandCost(n int, end time.Time, args ...string) time.Duration {
+	dir := t.b.TempDir()
+	url, settings := "sqlite://"+filepath.Join(dir, "ledger.db"), filepath.Join(dir, "jit.hcl")
+	fill(t.b, openLedger(t.b, url), n, 10, end.Truncate(time.Second))
+	text := fmt.Sprintf("ledger = %q\ntargets = { nothing = { ssh = { authorized_keys = %q } } }\n", url,
+		filepath.Join(dir, "authorized_keys"))
+	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+		t.b.Fatal(err)
+	}
+	o := cli.Options{Wrap: func(string, jit.Platform) jit.Platform { return nothing{} }}
+	return worked(syscall.RUSAGE_SELF, func() {
+		var out, errs strings.Builder
+		args = append([]string{"--config", settings}, args...)
+		if code := cli.Run(t.b.Context(), args, strings.NewReader(""), &out, &errs, o); code != 0 ||
+			strings.Count(out.String(), "\n") < n {
+			t.b.Fatalf("jit %s: exit code %d, %d lines\n%s", args[2], code, strings.Count(out.String(), "\n"), errs.String())
+		}
+	})
+}
+
+// planCost reads n live grants and decides on n new ones, all of the same principal and role on one scope whose target
+// enforces no end: each is compared with all others.
+func (t *table) planCost(n int) time.Duration {
+	end := time.Now().Add(time.Hour).Truncate(time.Second)
+	l := openLedger(t.b, "sqlite://"+filepath.Join(t.b.TempDir(), "ledger.db"))
+	unenforced := func(g *jit.Grant) { g.Enforcement = jit.Sweeper }
+	fill(t.b, l, n, 1, end, unenforced)
+	target := nothing{grants: n, spread: 1, end: end, unenforced: true}
+	b := &broker.Broker{Ledger: l, Targets: map[string]jit.Platform{"nothing": batch.Share(target, time.Hour, time.Now)},
+		Owner: "jit", MaxTTL: 24 * time.Hour, Now: time.Now, Actor: jit.Actor{Name: "bench", Source: jit.FromTerraform}}
+	return worked(syscall.RUSAGE_SELF, func() {
+		for i := range n {
+			g := granted(i, 1, end)
+			unenforced(&g)
+			if drift, err := b.Observe(t.b.Context(), g); err != nil || drift != "" {
+				t.b.Fatalf("a live grant differs: %q, %v", drift, err)
+			}
+			r := broker.Request{Binding: g.Binding, Reason: fmt.Sprintf("NEW-%d: measure", i), Renewal: 1, TTL: g.TTL}
+			if _, err := b.Preview(t.b.Context(), r, true); err != nil {
+				t.b.Fatal(err)
+			}
+		}
+	})
 }

@@ -23,11 +23,16 @@ type nothing struct {
 	takes          time.Duration
 	grants, spread int
 	end            time.Time
+	// unenforced: it ends nothing by itself.
+	unenforced bool
 }
 
 func (nothing) Kind() string { return "nothing" }
 
-func (nothing) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
+func (n nothing) Check(b jit.Binding) (jit.Binding, jit.Traits, error) {
+	if n.unenforced {
+		return b, jit.Traits{Enforcement: jit.Sweeper}, nil
+	}
 	return b, jit.Traits{Enforcement: jit.Native}, nil
 }
 
@@ -41,7 +46,11 @@ func (n nothing) Read(_ context.Context, scope string) (s jit.Snapshot, err erro
 	first, err := strconv.Atoi(strings.TrimPrefix(scope, projects))
 	for i := first; i < n.grants; i += n.spread {
 		g := granted(i, n.spread, n.end)
-		s.Ours = append(s.Ours, jit.Observed{Marker: g.Marker(), Principal: g.Principal, Role: g.Role, End: g.End})
+		o := jit.Observed{Marker: g.Marker(), Principal: g.Principal, Role: g.Role, End: g.End}
+		if n.unenforced {
+			o.End = time.Time{}
+		}
+		s.Ours = append(s.Ours, o)
 	}
 	return s, err
 }
@@ -65,13 +74,16 @@ func granted(i, scopes int, end time.Time) jit.Grant {
 		RequestedAt: end.Add(-2 * time.Hour), GrantedAt: end.Add(-2 * time.Hour), Holder: 1}
 }
 
-// fill records n live grants on the target that does nothing, spread over scopes, and returns the last end.
-func fill(b *testing.B, l jit.Ledger, n, scopes int, end time.Time) {
+// fill records n live grants on the target that does nothing, spread over scopes, each with the changes.
+func fill(b *testing.B, l jit.Ledger, n, scopes int, end time.Time, changes ...func(*jit.Grant)) {
 	const batch = 5000
 	for first := 0; first < n; first += batch {
 		entries := make([]jit.Entry, 0, batch)
 		for i := first; i < min(n, first+batch); i++ {
 			g := granted(i, scopes, end)
+			for _, change := range changes {
+				change(&g)
+			}
 			entries = append(entries, jit.Entry{Grant: &g})
 		}
 		for _, err := range l.Write(b.Context(), entries) {
