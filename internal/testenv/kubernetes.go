@@ -3,6 +3,7 @@ package testenv
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +84,47 @@ func (s *KubeServer) UserKubeconfig(t testing.TB, name string, groups ...string)
 		t.Fatalf("write kubeconfig: %v", err)
 	}
 	return path
+}
+
+// Compact forgets the history of all objects up to now, as the API server makes etcd do every five minutes
+// (https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/, --etcd-compaction-interval). The
+// API server notices it within 15 seconds: see its packages etcd3 (compactRevKey) and cacher (compactorPollPeriod).
+func (s *KubeServer) Compact(ctx context.Context) error {
+	socket := filepath.Join(filepath.Dir(s.Kubeconfig), "etcd.sock")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}}
+	call := func(path string, body any) (revision string, err error) {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return "", err
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://etcd"+path, bytes.NewReader(text))
+		if err != nil {
+			return "", err
+		}
+		answer, err := client.Do(request)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = answer.Body.Close() }()
+		if answer.StatusCode != http.StatusOK {
+			return "", fmt.Errorf("etcd%s: %s", path, answer.Status)
+		}
+		var found struct{ Header struct{ Revision string } }
+		err = json.NewDecoder(answer.Body).Decode(&found)
+		return found.Header.Revision, err
+	}
+	now, err := call("/v3/kv/put", map[string][]byte{"key": []byte("now")})
+	if err != nil {
+		return err
+	}
+	if _, err := call("/v3/kv/compaction", map[string]string{"revision": now}); err != nil {
+		return err
+	}
+	_, err = call("/v3/kv/put", map[string][]byte{"key": []byte("compact_rev_key"), "value": []byte(now)})
+	return err
 }
 
 // issue signs a client certificate; both results are PEM.

@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
@@ -129,5 +133,84 @@ func TestAListThatExpiresIsReadAgain(t *testing.T) {
 	apply(t, p, ended...)
 	if left := s.bindings(t, scope); len(left) != 0 {
 		t.Errorf("left are %+v", left)
+	}
+}
+
+// The same on a real server, whose history is compacted between two pages of a list: the rest of the list is gone (410).
+func TestARealListThatExpiresIsReadAgain(t *testing.T) {
+	s := realSite(t)
+	p := s.open(t)
+	inParallel(t, pageSize, func(i int) error { // the first page is full of them
+		_, err := s.rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%03d", s.name, i)},
+			Subjects:   []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: s.name + "-bob"}},
+			RoleRef:    rbacv1.RoleRef{Kind: "ClusterRole", APIGroup: rbacv1.GroupName, Name: s.role(0)}},
+			metav1.CreateOptions{})
+		return err
+	})
+	a := s.access("cluster", "user:"+s.name+"-alice", "ClusterRole/"+s.role(0), "pages")
+	apply(t, p, ensured(a))
+	calls, expires := 0, false
+	p.OnCall = func(string) {
+		if calls++; calls == 2 && expires {
+			s.expireLists(t)
+		}
+	}
+	read := func() int {
+		calls = 0
+		snapshot, err := p.Read(t.Context(), "cluster")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(snapshot.Ours) != 1 || snapshot.Ours[0].Marker != a.Marker {
+			t.Errorf("of ours the read found %+v", snapshot.Ours)
+		}
+		bobs := 0
+		for _, standing := range snapshot.Standing {
+			if standing.Principal == "user:"+s.name+"-bob" {
+				bobs++
+			}
+		}
+		if bobs != pageSize {
+			t.Errorf("the read found %d bindings of others, want %d", bobs, pageSize)
+		}
+		return calls
+	}
+	read() // the first also looks up what does not change
+	quiet := read()
+	expires = true
+	if n := read(); n != quiet+1 {
+		t.Errorf("%d requests with a list that expired, want %d and one more for all at once", n, quiet)
+	}
+	expires = false
+	apply(t, p, removed(a))
+	if s.allowed(t, a.Binding) {
+		t.Error("the access goes on after its removal")
+	}
+}
+
+// expireLists compacts the history of the cluster, as its servers do every five minutes, and waits until the server
+// answers 410 where a list that began before it asks for its next page.
+func (s *site) expireLists(t *testing.T) {
+	bindings := s.rbac.ClusterRoleBindings()
+	page, err := bindings.List(t.Context(), metav1.ListOptions{Limit: 1})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := s.real.Compact(t.Context()); err != nil {
+		t.Error(err)
+		return
+	}
+	for {
+		_, err := bindings.List(t.Context(), metav1.ListOptions{Limit: 1, Continue: page.Continue})
+		if apierrors.IsResourceExpired(err) {
+			return
+		}
+		select {
+		case <-t.Context().Done():
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
 }
