@@ -34,6 +34,9 @@ type Named struct {
 	// Below are names below which everything is included as well. A pattern must write the slash after such a name, so
 	// that "*-prod" does not name what may lie in "dev".
 	Below []string
+	// Apart are first segments of names that never lie below: "secrets" below a topic, though "projects/*/secrets/*"
+	// also matches a name that goes on so.
+	Apart []string
 	// Solid is a text that no wildcard of Covers matches; it may be empty.
 	Solid string
 	// Guard says why no wildcard may permit it, such as "everybody is in it"; empty if a wildcard may.

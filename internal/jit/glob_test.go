@@ -208,8 +208,35 @@ func TestGlobBelow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := g.MeetsBelow(tc.parent); got != tc.want {
+		if got := g.MeetsBelow(tc.parent, nil); got != tc.want {
 			t.Errorf("%q meets what lies below %q: %t, want %t", tc.glob, tc.parent, got, tc.want)
+		}
+	}
+}
+
+// A glob that goes on with a segment that never follows the parent names nothing below it.
+func TestGlobBelowApart(t *testing.T) {
+	apart := []string{"secrets", "locations"}
+	for glob, want := range map[string]bool{
+		"projects/*/secrets/*":           false,
+		"projects/*/locations/*/rings/*": false,
+		"*/secrets/*":                    false,
+		"projects/p/topics/t/secrets/*":  false,
+		"projects/*/secrets*":            true,
+		"projects/*/secret?/*":           true,
+		"projects/*/[s]ecrets/*":         true,
+		"projects/*/Secrets/*":           true,
+		"projects/*/secrets":             true,
+		"projects/*/snapshots/*":         true,
+		"projects/p/topics/t/*":          true,
+		"*/*/secrets/x":                  true, // the first slash may be the one after the topic
+	} {
+		g, err := ParseGlob("match.scopes", glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.MeetsBelow("projects/p/topics/t", apart); got != want {
+			t.Errorf("%q meets what lies below the topic: %t, want %t", glob, got, want)
 		}
 	}
 }

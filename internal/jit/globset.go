@@ -72,15 +72,31 @@ func (g Glob) Meets(other, solid string) bool {
 }
 
 // MeetsBelow reports whether the glob writes out parent, in any way and case, and then a slash that is no part of a *.
-// ? and a set stand for the slash too.
-func (g Glob) MeetsBelow(parent string) bool {
+// ? and a set stand for the slash too. A glob that goes on with one of the segments apart and a slash is about something
+// else.
+func (g Glob) MeetsBelow(parent string, apart []string) bool {
 	for i, t := range g.tokens {
 		if t.kind != anyRun && regexp.MustCompile(`^`+t.expression+`$`).MatchString("/") &&
-			(Glob{tokens: g.tokens[:i]}).Meets(parent, "") {
+			!slices.Contains(apart, segment(g.tokens[i+1:])) && (Glob{tokens: g.tokens[:i]}).Meets(parent, "") {
 			return true
 		}
 	}
 	return false
+}
+
+// segment returns the text with which the tokens begin, if a slash follows it.
+func segment(tokens []token) string {
+	var text []rune
+	for _, t := range tokens {
+		switch {
+		case t.is('/'):
+			return string(text)
+		case t.kind != literal:
+			return ""
+		}
+		text = append(text, t.literal)
+	}
+	return ""
 }
 
 // endsOf returns the positions of the tokens at which the text, in any case, ends.

@@ -29,7 +29,7 @@ func forbids(g jit.Glob, n jit.Named, anyCase bool) (by string, ok bool) {
 		}
 	}
 	for _, parent := range n.Below {
-		if g.MeetsBelow(parent) {
+		if g.MeetsBelow(parent, n.Apart) {
 			return parent + "/*", true
 		}
 	}

@@ -61,6 +61,7 @@ func (r resource) include(n *jit.Named) {
 	if r.kind.full && r.kind.host != storageHost {
 		n.Covers = []string{r.name} // for a policy that forbids, the short name will do
 	}
+	n.Apart = r.kind.apart()
 	for _, name := range append(r.otherNames(), r.name, r.fullName()) {
 		n.Below = append(n.Below, strings.TrimSuffix(name, "/")) // of a managed folder
 	}

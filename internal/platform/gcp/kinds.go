@@ -139,6 +139,31 @@ func (k *resourceKind) match(name string) (values []string, ok bool) {
 	return values, true
 }
 
+// apart are the segments that begin a name below a project and none below a resource of this kind. Objects in a bucket
+// have any name.
+func (k *resourceKind) apart() (segments []string) {
+	begins := func(form string) string {
+		segment, _, _ := strings.Cut(form, "/")
+		return segment
+	}
+	if k.host == storageHost || !strings.HasPrefix(k.form, projectKind.form+"/") {
+		return nil
+	}
+	below := map[string]bool{}
+	for _, other := range kinds {
+		if form, ok := strings.CutPrefix(other.form, k.form+"/"); ok {
+			below[begins(form)] = true
+		}
+	}
+	for _, other := range kinds {
+		form, ok := strings.CutPrefix(other.form, projectKind.form+"/")
+		if segment := begins(form); ok && !below[segment] {
+			segments = append(segments, segment)
+		}
+	}
+	return segments
+}
+
 // resource is the owner of a policy. Its name has the form of its kind, without the host.
 type resource struct {
 	kind *resourceKind
