@@ -103,12 +103,16 @@ func knownConditions() string {
 }
 
 // identityForm is a source identity: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-var identityForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+var identityForm = regexp.MustCompile(`^[\w+=.@-]{2,64}$`)
 
 func identities(value string) ([]string, error) {
+	if strings.Contains(value, ",") { // AWS takes it for a part of one name, and nobody means that
+		return nil, Invalid("role", "write one source identity; for another, add a grant",
+			"%q has a comma, which does not separate source identities", value)
+	}
 	if !identityForm.MatchString(value) {
 		return nil, Invalid("role", `write for example "source-identity=alice"`,
-			"%q is not a source identity: 2 to 64 letters, digits and _+=,.@-", value)
+			"%q is not a source identity: 2 to 64 letters, digits and _+=.@-", value)
 	}
 	return []string{value}, nil
 }

@@ -25,7 +25,7 @@ func Check(p jit.Policy) error {
 	if err := cmp.Or(jit.CheckPolicyName(p.Name), checkEffect(p), c.broken); err != nil {
 		return err // a broken rule is not complete
 	}
-	return cmp.Or(checkLimits(p), checkForbid(p), c.condition.evaluable(), c.checkApproval())
+	return cmp.Or(checkWords(p), checkLimits(p), checkForbid(p), c.condition.evaluable(), c.checkApproval())
 }
 
 func checkEffect(p jit.Policy) error {
@@ -36,6 +36,31 @@ func checkEffect(p jit.Policy) error {
 	for line := range strings.SplitSeq(p.Description, "\n") {
 		if err := jit.CheckText("description", line); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// joint is the word between a role and its conditions, in any case.
+var joint = regexp.MustCompile(`(?i)\sif\s`)
+
+// checkWords refuses named conditions after a word that is not the word if: they would be part of the role's name.
+func checkWords(p jit.Policy) error {
+	for i, m := range p.Match {
+		for _, role := range m.Roles {
+			at := joint.FindStringIndex(role)
+			if at == nil || strings.Contains(role, jit.If) {
+				continue
+			}
+			if conditions, err := jit.ParseConditions(role[at[1]:]); err == nil {
+				texts := make([]string, len(conditions))
+				for i, c := range conditions {
+					texts[i] = c.String()
+				}
+				return jit.Invalid(fmt.Sprintf("match[%d].roles", i),
+					fmt.Sprintf("write %q", role[:at[0]]+jit.If+strings.Join(texts, jit.And)),
+					"%q names conditions, but not after the word if in lower case with one space on each side", role)
+			}
 		}
 	}
 	return nil

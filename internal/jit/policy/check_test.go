@@ -25,6 +25,7 @@ func TestCheckAccepts(t *testing.T) {
 		}),
 		"long list of alternatives":    oncall(func(p *jit.Policy) { p.Condition = strings.Repeat(`grant.role == "x" || `, 90) + "true" }),
 		"strings extension":            oncall(func(p *jit.Policy) { p.Condition = `grant.principal.split("@")[1].lowerAscii() == "example.com"` }),
+		"a role named so":              oncall(func(p *jit.Policy) { p.Match[0].Roles = []string{"Reader If Needed", "X if mfa"} }),
 		"description of several lines": oncall(func(p *jit.Policy) { p.Description = "on call\nmay repair\n" }),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,9 +98,12 @@ func TestCheckRefuses(t *testing.T) {
 		attribute string
 		problem   string // part of it
 	}{
-		"name":                   {func(p *jit.Policy) { p.Name = "prod oncall" }, "name", `"prod oncall"`},
-		"no effect":              {func(p *jit.Policy) { p.Effect = "" }, "effect", `""`},
-		"another effect":         {func(p *jit.Policy) { p.Effect = "allow" }, "effect", `"allow"`},
+		"name":           {func(p *jit.Policy) { p.Name = "prod oncall" }, "name", `"prod oncall"`},
+		"no effect":      {func(p *jit.Policy) { p.Effect = "" }, "effect", `""`},
+		"another effect": {func(p *jit.Policy) { p.Effect = "allow" }, "effect", `"allow"`},
+		"conditions after IF": {forbid(func(p *jit.Policy) {
+			p.Match = jit.Matches{{Roles: []string{"Admin"}}, {Roles: []string{"Reader*", "Admin IF mfa"}}}
+		}), "match[1].roles", `"Admin IF mfa"`},
 		"control in description": {func(p *jit.Policy) { p.Description = "a\x1b[2J" }, "description", "U+001B"},
 		"empty target": {func(p *jit.Policy) { p.Match[0].Targets = []string{"prod", ""} }, "match[0].targets",
 			`""`},
