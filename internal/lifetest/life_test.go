@@ -48,7 +48,7 @@ func TestLifeUntilRevoked(t *testing.T) {
 
 // eachPlace runs a test on every platform, in full with the first available command line and in part with the others.
 func eachPlace(t *testing.T, test func(t *testing.T, s *site, thorough bool)) {
-	for i, cli := range testenv.Terraforms(t) {
+	for i, cli := range testenv.AllTerraforms(t) {
 		for _, p := range places {
 			t.Run(cli.String()+"/"+p.name, func(t *testing.T) {
 				t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -54,6 +55,32 @@ func Terraforms(t testing.TB) []CLI {
 	}
 	return clis
 }
+
+// NewestTerraform returns the CLI with the newest language: list blocks, actions and everything before them. It is
+// part of the real servers' environment: see [Acceptance].
+func NewestTerraform(t testing.TB) CLI {
+	t.Helper()
+	return shared(t, "the newest Terraform", findNewest)
+}
+
+// AllTerraforms returns [Terraforms] and, when the tests against real servers are turned on, [NewestTerraform].
+func AllTerraforms(t testing.TB) []CLI {
+	t.Helper()
+	clis := slices.Clone(Terraforms(t))
+	if os.Getenv(EnvAcceptance) != "" {
+		clis = append(clis, NewestTerraform(t))
+	}
+	return clis
+}
+
+// findNewest runs the program's version command once per process.
+var findNewest = sync.OnceValues(func() (CLI, error) {
+	path, err := cache.Terraform().Lookup()
+	if err != nil {
+		return CLI{}, err
+	}
+	return identify(path)
+})
 
 // findCLIs runs each program's version command once per process.
 var findCLIs = sync.OnceValues(func() ([]CLI, error) {

@@ -54,7 +54,7 @@ func TestUnavailable(t *testing.T) {
 }
 
 func TestTerraforms(t *testing.T) {
-	for _, cli := range testenv.Terraforms(t) {
+	for _, cli := range testenv.AllTerraforms(t) {
 		t.Run(cli.String(), func(t *testing.T) {
 			cli.Setenv(t)
 			out, err := exec.CommandContext(t.Context(), cli.Path, "version").CombinedOutput()

@@ -1,8 +1,9 @@
-// Command install installs the servers for the acceptance tests: the programs kubeapi, tofu and versitygw and a virtual
-// environment with moto in the test cache and, on Debian with root or password-less sudo, the packages with PostgreSQL,
-// PgBouncer, OpenSSH, Python, Chromium, promtool, faketime, make, git and a C compiler. Existing ones stay as they are.
+// Command install installs the servers for the acceptance tests: the programs kubeapi, tofu and versitygw, a virtual
+// environment with moto and a recent terraform in the test cache and, on Debian with root or password-less sudo, the
+// packages with PostgreSQL, PgBouncer, OpenSSH, Python, Chromium, promtool, faketime, make, git and a C compiler.
+// Existing ones stay as they are.
 //
-// Usage: install [packages] [moto] [kubeapi] [tofu] [versitygw]; without arguments, all five.
+// Usage: install [packages] [moto] [terraform] [kubeapi] [tofu] [versitygw]; without arguments, all six.
 package main
 
 import (
@@ -28,7 +29,7 @@ func main() {
 	defer stop()
 	parts := flag.Args()
 	if len(parts) == 0 {
-		parts = []string{"packages", "moto", "kubeapi", "tofu", "versitygw"}
+		parts = []string{"packages", "moto", "terraform", "kubeapi", "tofu", "versitygw"}
 	}
 	if err := run(ctx, parts); err != nil {
 		fmt.Fprintln(os.Stderr, "install:", err)
@@ -40,9 +41,9 @@ func main() {
 // run installs the parts in the order given.
 func run(ctx context.Context, parts []string) error {
 	builds := map[string]built{"kubeapi": cache.KubeAPI(), "tofu": cache.Tofu(), "versitygw": cache.VersityGW(),
-		"moto": cache.Moto()}
+		"moto": cache.Moto(), "terraform": cache.Terraform()}
 	for _, part := range parts {
-		err := fmt.Errorf("%q is not one of packages, moto, kubeapi, tofu, versitygw", part)
+		err := fmt.Errorf("%q is not one of packages, moto, terraform, kubeapi, tofu, versitygw", part)
 		if b, ok := builds[part]; ok {
 			err = build(ctx, part, b)
 		} else if part == "packages" {
