@@ -91,7 +91,10 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 	if err != nil {
 		return d, err
 	}
-	if d.recorded = recorded; known && !recorded.Failed() {
+	if d.recorded = recorded; known && r.OneRun {
+		return d, errTaken
+	}
+	if known && !recorded.Failed() {
 		return b.meet(ctx, d, r, planned)
 	}
 	// A window that has passed is refused after the read: the target may have the marker of a grant that the ledger
@@ -109,6 +112,9 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 		found, err := b.lostRecord(&d, r)
 		if err != nil {
 			return d, err
+		}
+		if found && r.OneRun {
+			return d, errTaken
 		}
 		if found {
 			return b.meet(ctx, d, r, planned)
@@ -177,6 +183,9 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 	d.Warnings = append(d.Warnings, j.Warnings...)
 	if err == nil && planned && r.Policy == "" && (!d.Met || len(d.changes) > 0) {
 		err = b.noteEarly(ctx, &early{grant: g, traits: j.Traits})
+	}
+	if err == nil {
+		err = r.checkOneRun(j.Verdict)
 	}
 	if err != nil {
 		return err

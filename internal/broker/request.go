@@ -28,6 +28,8 @@ type Request struct {
 	jit.Terms
 	// Successor: the same apply has destroyed the grant's resource under another address, so the grant goes on.
 	Successor bool
+	// OneRun: the grant must be new and needs no approval; see [Broker.GrantOneRun].
+	OneRun bool
 }
 
 // CheckForm validates a request without a target and without a clock, for "validate". It skips the attributes in
