@@ -140,8 +140,11 @@ const runTimeout = 3 * time.Minute
 // RunWith is [World.Run] with more in the environment, for this run alone.
 func (w *World) RunWith(env []string, args ...string) Result {
 	w.t.Helper()
-	return w.run(env, cmp.Or(w.o.Timeout, runTimeout), os.Kill, args...)
+	return w.run(env, w.timeout(), os.Kill, args...)
 }
+
+// timeout bounds one run.
+func (w *World) timeout() time.Duration { return cmp.Or(w.o.Timeout, runTimeout) }
 
 // Interrupted is [World.Run] of a command that gets Ctrl-C after a time.
 func (w *World) Interrupted(after time.Duration, args ...string) Result {

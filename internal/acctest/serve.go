@@ -13,7 +13,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 
@@ -46,10 +45,10 @@ func serve(t testing.TB, w *World) *server {
 	provider.Quiet()
 	s := &server{}
 	factory := func() tfprotov6.ProviderServer {
-		return providerserver.NewProtocol6(provider.New("test",
+		return provider.NewServer("test",
 			func(ctx context.Context, settings config.Settings) (*config.Runtime, error) {
 				return s.open(ctx, w, settings)
-			})())()
+			})
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	reattach, closed := make(chan *plugin.ReattachConfig), make(chan struct{})

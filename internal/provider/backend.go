@@ -24,6 +24,7 @@ type backend struct {
 	unknown    map[string]bool
 	allUnknown bool
 	handovers  handovers
+	openGrants openGrants
 	ledger     atomic.Pointer[string]
 	// warnedBehind and warnedOther: this run has warned so.
 	warnedBehind, warnedOther atomic.Bool

@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -54,11 +53,11 @@ func (d *grantsData) Read(ctx context.Context, req datasource.ReadRequest, resp 
 		return
 	}
 	wanted := jit.State(m.State.ValueString())
-	if !m.State.IsNull() && !slices.Contains(jit.States(), wanted) {
-		addError(&resp.Diagnostics, "Invalid filter", jit.Invalid("state",
-			"write one of requested, pending, scheduled, active, expired, revoked and failed", "%q is not a state of a grant",
-			wanted))
-		return
+	if !m.State.IsNull() {
+		if err := checkState(wanted); err != nil {
+			addError(&resp.Diagnostics, "Invalid filter", err)
+			return
+		}
 	}
 	filter := jit.Filter{Owner: d.Broker.Owner, Target: m.Target.ValueString(), Principal: m.Principal.ValueString()}
 	grants, err := d.list(ctx, filter, wanted)

@@ -10,9 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
+	listing "github.com/hashicorp/terraform-plugin-framework/list"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
@@ -43,7 +46,8 @@ func Serve(version string, debugging bool) error {
 	}
 	var mu sync.Mutex
 	var opened []*config.Runtime
-	served := New(version, func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
+	served := &jitProvider{version: version}
+	served.open = func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
 		runtime, err := config.Open(ctx, s, config.Options{
 			Source: jit.FromTerraform, Run: run, Keep: config.KeepForPlan,
 		})
@@ -53,14 +57,15 @@ func Serve(version string, debugging bool) error {
 			mu.Unlock()
 		}
 		return runtime, err
-	})
+	}
 	var options []tf6server.ServeOpt
 	if debugging {
 		options = append(options, tf6server.WithManagedDebug())
 	}
 	err := tf6server.Serve(Address, func() tfprotov6.ProviderServer {
-		return releasing(providerserver.NewProtocol6(served())())
+		return served.server()
 	}, options...)
+	err = errors.Join(err, served.endOpen(context.Background()))
 	mu.Lock()
 	defer mu.Unlock()
 	for _, runtime := range opened {
@@ -85,14 +90,28 @@ func Quiet() {
 	}
 }
 
-// New returns the constructor of the provider for a plugin server. The provider opens its block with open.
+// New returns the constructor of the provider. The provider opens its block with open.
 func New(version string, open Opener) func() provider.Provider {
 	return func() provider.Provider { return &jitProvider{version: version, open: open} }
+}
+
+// NewServer returns the provider as a plugin server. The provider opens its blocks with open.
+func NewServer(version string, open Opener) tfprotov6.ProviderServer {
+	return (&jitProvider{version: version, open: open}).server()
+}
+
+// server returns the plugin server of the provider.
+func (p *jitProvider) server() tfprotov6.ProviderServer {
+	return releasing(providerserver.NewProtocol6(p)(), p.endOpen)
 }
 
 type jitProvider struct {
 	version string
 	open    Opener
+
+	mu sync.Mutex
+	// backends are those of the provider blocks.
+	backends []*backend
 }
 
 // Metadata names the provider.
@@ -245,7 +264,32 @@ func (p *jitProvider) Configure(ctx context.Context, req provider.ConfigureReque
 		})
 	}
 	b.Runtime = runtime
+	p.mu.Lock()
+	p.backends = append(p.backends, b)
+	p.mu.Unlock()
 	addWarnings(&resp.Diagnostics, config.Warnings(settings))
+}
+
+// EphemeralResources lists the ephemeral resources.
+func (p *jitProvider) EphemeralResources(context.Context) []func() ephemeral.EphemeralResource {
+	return []func() ephemeral.EphemeralResource{
+		func() ephemeral.EphemeralResource { return &ephemeralGrant{} },
+	}
+}
+
+// ListResources lists the resources that can be listed.
+func (p *jitProvider) ListResources(context.Context) []func() listing.ListResource {
+	return []func() listing.ListResource{
+		func() listing.ListResource { return &grantList{resourceBase{name: "grant"}} },
+	}
+}
+
+// Actions lists the actions.
+func (p *jitProvider) Actions(context.Context) []func() action.Action {
+	return []func() action.Action{
+		func() action.Action { return &revokeAction{actionBase{name: "revoke"}} },
+		func() action.Action { return &sweepAction{actionBase{name: "sweep"}} },
+	}
 }
 
 // Resources lists the resources.

@@ -18,15 +18,34 @@ type fullServer interface {
 // server lets the contexts of finished calls go. The plugin framework keeps a derived context of each call until the
 // provider stops (proto6server.registerContext). Every one holds loggers and fields of 10 kB, and a plan makes four
 // calls per grant.
-type server struct{ fullServer }
+type server struct {
+	fullServer
+	// stop ends what the run has open when Terraform stops the provider; nil if nothing can be open.
+	stop func(context.Context) error
+}
 
-// releasing returns s as a server that keeps no memory for finished calls.
-func releasing(s tfprotov6.ProviderServer) tfprotov6.ProviderServer {
+// releasing returns s as a server that keeps no memory for finished calls, and calls stop when Terraform stops it.
+func releasing(s tfprotov6.ProviderServer, stop func(context.Context) error) tfprotov6.ProviderServer {
 	full, ok := s.(fullServer)
 	if !ok {
 		return s // the server works without it, with more memory
 	}
-	return &server{full}
+	return &server{full, stop}
+}
+
+// StopProvider cancels the calls that are in progress, and then ends the ephemeral grants that are open. Terraform waits
+// for it.
+func (s *server) StopProvider(
+	ctx context.Context, req *tfprotov6.StopProviderRequest,
+) (*tfprotov6.StopProviderResponse, error) {
+	resp, err := s.fullServer.StopProvider(ctx, req)
+	if s.stop == nil || err != nil {
+		return resp, err
+	}
+	if left := s.stop(context.WithoutCancel(ctx)); left != nil && resp.Error == "" {
+		resp.Error = left.Error()
+	}
+	return resp, nil
 }
 
 // ValidateResourceConfig releases the call's context.

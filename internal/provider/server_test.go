@@ -5,7 +5,6 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 )
 
@@ -31,7 +30,7 @@ func (k *keeps) ReadResource(
 func TestServerReleasesTheContextsOfFinishedCalls(t *testing.T) {
 	k := &keeps{}
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
-	if _, err := releasing(k).ReadResource(ctx, nil); err != nil {
+	if _, err := releasing(k, nil).ReadResource(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := k.kept.Value(key{}); got != nil {
@@ -44,7 +43,7 @@ func TestServerReleasesTheContextsOfFinishedCalls(t *testing.T) {
 }
 
 func TestServerHasEveryPowerOfTheFramework(t *testing.T) {
-	if _, ok := releasing(providerserver.NewProtocol6(New("", nil)())()).(*server); !ok {
+	if _, ok := NewServer("", nil).(*server); !ok {
 		t.Error("the framework's server lacks an interface, so contexts are not released")
 	}
 }
