@@ -36,6 +36,8 @@ type example struct {
 	after func(t *testing.T, w *acctest.World)
 	// onlyValid: it depends on what a ledger holds, and is validated only.
 	onlyValid bool
+	// newest: only the newest command line reads it. queries: it is queried.
+	newest, queries bool
 	// servers: planning takes real servers.
 	servers bool
 	// apply: it is a whole configuration, which is applied and destroyed too.
@@ -76,6 +78,14 @@ var examples = map[string]example{
 		onlyValid: true},
 	"data jit_policy": {files: []string{"provider/provider.tf", "data-sources/jit_policy/data-source.tf"},
 		onlyValid: true},
+	"ephemeral jit_grant": {files: []string{"provider/provider.tf",
+		"ephemeral-resources/jit_grant/ephemeral-resource.tf"}, onlyValid: true},
+	"actions": {files: []string{"provider/provider.tf", "resources/jit_grant/resource.tf",
+		"resources/jit_policy/resource.tf", "resources/jit_person/resource.tf", "actions/jit_revoke/action.tf",
+		"actions/jit_sweep/action.tf"}, onlyValid: true, newest: true},
+	"list jit_grant": {files: []string{"provider/provider.tf", "list-resources/jit_grant/list-resource.tfquery.hcl"},
+		variables: func(*testing.T, *acctest.World) string { return `admin_url = "postgres://a@127.0.0.1:1/a"` },
+		newest:    true, queries: true},
 	"ssh": {files: []string{"ssh/main.tf"}, variables: sshVariables, apply: true},
 	"demo": {files: []string{"demo/main.tf"},
 		variables: func(t *testing.T, w *acctest.World) string { return sshVariables(t, w) + "ttl = \"1m\"\n" },
@@ -96,6 +106,17 @@ var examples = map[string]example{
 		}},
 }
 
+// commands returns the command lines that read the example.
+func (e example) commands(t *testing.T) []testenv.CLI {
+	switch {
+	case !e.newest:
+		return testenv.Terraforms(t)
+	case os.Getenv(testenv.EnvAcceptance) == "":
+		return nil
+	}
+	return []testenv.CLI{testenv.NewestTerraform(t)}
+}
+
 // elsewhere are the files that only newer command lines read; the guides show them.
 var elsewhere = []string{"resources/jit_grant/import-identity.tf", "resources/jit_policy/import-identity.tf",
 	"resources/jit_person/import-identity.tf"}
@@ -108,7 +129,7 @@ func TestExamples(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	for name, e := range examples {
-		for _, cli := range testenv.Terraforms(t) {
+		for _, cli := range e.commands(t) {
 			t.Run(name+"/"+cli.String(), func(t *testing.T) {
 				t.Parallel()
 				w := acctest.New(t, cli, acctest.Options{Start: time.Now()})
@@ -128,6 +149,9 @@ func TestExamples(t *testing.T) {
 				}
 				if e.after != nil {
 					e.after(t, w)
+				}
+				if e.queries {
+					w.Must("query")
 				}
 				if r := w.Plan(); r.ExitCode == 1 {
 					t.Fatalf("the plan is refused:\n%s", r.Text())

@@ -1,0 +1,2 @@
+# terraform apply -invoke=action.jit_sweep.now
+action "jit_sweep" "now" {}
