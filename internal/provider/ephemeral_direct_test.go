@@ -134,7 +134,7 @@ func TestEphemeralGrantOfAStoppedProvider(t *testing.T) {
 	}
 	heard(t, first.close())
 	_, said = d.open(nil)
-	heard(t, said, "Cannot grant", "the run was stopped")
+	heard(t, said, "Cannot grant", "The run was stopped")
 	if d.keys() != foreign {
 		t.Errorf("opened after the stop:\n%s", d.keys())
 	}
