@@ -75,7 +75,7 @@ func TestEphemeralGrantInAPlan(t *testing.T) {
 	}
 	heard(t, r.close())
 	r, said = d.open(values{"applying": false, "during_plan": true})
-	heard(t, said)
+	heard(t, said, "No policy governs") // the apply does not warn
 	if d.lines() != 1 {
 		t.Errorf("during_plan gives nothing:\n%s", d.keys())
 	}
@@ -113,6 +113,29 @@ func TestEphemeralGrantThatNeedsApproval(t *testing.T) {
 	heard(t, r.close())
 	if len(d.grants()) != 1 || d.keys() != foreign {
 		t.Errorf("after the close: %+v\n%s", d.grants(), d.keys())
+	}
+}
+
+// The run that records the first policy of a ledger, one that asks for approval, gives nothing before that policy.
+func TestEphemeralGrantBesideTheFirstPolicy(t *testing.T) {
+	first := jit.Policy{Name: "prod", Effect: jit.Permit,
+		Approval: []jit.Requirement{{Required: 1, From: []string{"lea@example.com"}}}}
+	d := newDirect(t, "")
+	d.runtime.Broker.Planned.Put(first)
+	for _, set := range []values{{"applying": false}, {"applying": true}, {"applying": false, "during_plan": true}} {
+		_, said := d.open(set)
+		heard(t, said, "ERROR", "the same apply records the first", "Write policy = jit_policy.<name>.name")
+	}
+	if len(d.grants()) != 0 || d.keys() != foreign {
+		t.Errorf("refused: %+v\n%s", d.grants(), d.keys())
+	}
+
+	d = newDirect(t, "")
+	_, said := d.open(values{"applying": false})
+	heard(t, said, "No policy governs")
+	d.runtime.Broker.Planned.Put(first)
+	if err := d.runtime.Broker.CheckOrder(t.Context(), true); err == nil {
+		t.Error("a policy that is planned after the ephemeral grant passes")
 	}
 }
 

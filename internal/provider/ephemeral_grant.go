@@ -97,23 +97,38 @@ func (e *ephemeralGrant) Open(ctx context.Context, req ephemeral.OpenRequest, re
 	}
 	asked := m.grant()
 	request, err := asked.request()
+	if err == nil && request.Policy == "" {
+		err = e.Broker.CheckOrder(ctx, false)
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Invalid grant", err)
 		return
 	}
 	ctx, stop := context.WithTimeout(ctx, defaultTimeout)
 	defer stop()
-	if !m.Applying.ValueBool() && !m.DuringPlan.ValueBool() {
+	if !m.Applying.ValueBool() {
 		e.preview(ctx, request, &resp.Diagnostics)
-	} else if g := e.grant(ctx, request, &resp.Diagnostics); !resp.Diagnostics.HasError() {
-		m.fill(e.view(ctx, g))
-		resp.Diagnostics.Append(writePrivate(ctx, resp.Private, openedKey, opened{g, request.TTL.Length()})...)
-		if request.TTL.Length() >= minRenewed {
-			resp.RenewAt = e.renewAt(g)
-		}
+	}
+	if !resp.Diagnostics.HasError() && (m.Applying.ValueBool() || m.DuringPlan.ValueBool()) {
+		e.open(ctx, request, &m, resp)
 	}
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.Result.Set(ctx, &m)...)
+	}
+}
+
+// open grants, and notes the grant for Renew and Close.
+func (e *ephemeralGrant) open(
+	ctx context.Context, request broker.Request, m *ephemeralModel, resp *ephemeral.OpenResponse,
+) {
+	g := e.grant(ctx, request, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	m.fill(e.view(ctx, g))
+	resp.Diagnostics.Append(writePrivate(ctx, resp.Private, openedKey, opened{g, request.TTL.Length()})...)
+	if request.TTL.Length() >= minRenewed {
+		resp.RenewAt = e.renewAt(g)
 	}
 }
 
