@@ -26,7 +26,7 @@ func TestQueryGeneratesConfiguration(t *testing.T) {
 	t.Parallel()
 	const n = 1000
 	w := newest(t)
-	configure(w)
+	configure(w, `data "jit_targets" "all" {}`) // something that opens the ledger
 	w.Plan()
 	b := w.Runtime().Broker
 	var wg sync.WaitGroup
@@ -40,6 +40,7 @@ func TestQueryGeneratesConfiguration(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	configure(w)
 	w.Clock.Advance(2 * time.Minute)
 	w.Write("all.tfquery.hcl", fmt.Sprintf("list \"jit_grant\" \"all\" {\n  provider = jit\n  limit = %d\n}\n", 2*n))
 	w.Must("query", "-generate-config-out=generated.tf")
