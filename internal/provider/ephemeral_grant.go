@@ -183,13 +183,13 @@ func (e *ephemeralGrant) awaitForce(ctx context.Context, g jit.Grant, diags *dia
 	}
 }
 
-// renewAt is when Terraform is to renew a grant: when two thirds of what is left have passed, by the clock of Terraform.
+// renewAt is when Terraform is to renew a grant: after two thirds of the time that is left, by the clock of Terraform.
 func (e *ephemeralGrant) renewAt(g jit.Grant) time.Time {
 	return time.Now().Add(g.End.Sub(e.Broker.Now()) * 2 / 3)
 }
 
-// Renew moves the end of the grant to its ttl from now. A renewal that fails is a warning: the run may still be done in
-// time.
+// Renew moves the end of the grant to its ttl from now. A renewal that fails is a warning: the run may still be done
+// in time.
 func (e *ephemeralGrant) Renew(ctx context.Context, req ephemeral.RenewRequest, resp *ephemeral.RenewResponse) {
 	o := readPrivate[opened](ctx, req.Private, openedKey, &resp.Diagnostics)
 	if o.Grant.ID == "" || !e.backend.opened(&resp.Diagnostics) {

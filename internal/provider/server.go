@@ -33,8 +33,8 @@ func releasing(s tfprotov6.ProviderServer, stop func(context.Context) error) tfp
 	return &server{full, stop}
 }
 
-// StopProvider cancels the calls that are in progress, and then ends the ephemeral grants that are open. Terraform waits
-// for it.
+// StopProvider cancels the calls that are in progress, and then ends the ephemeral grants that are open. Terraform
+// waits for it.
 func (s *server) StopProvider(
 	ctx context.Context, req *tfprotov6.StopProviderRequest,
 ) (*tfprotov6.StopProviderResponse, error) {

@@ -125,7 +125,8 @@ func TestRevokeAction(t *testing.T) {
 		{values{"id": string(one.ID), "principal": alice, "reason": "INC-1: done"}, "It is not clear which grants"},
 		{values{"principal": "", "reason": "INC-1: done"}, "principal is empty"},
 		{values{"principal": alice, "reason": " "}, "reason"},
-		{values{"id": strings.Replace(string(one.ID), string(one.ID[:4]), "ffff", 1), "reason": "x"}, "the ledger has no grant"},
+		{values{"id": strings.Replace(string(one.ID), string(one.ID[:4]), "ffff", 1), "reason": "x"},
+			"the ledger has no grant"},
 		{values{"target": "hots", "reason": "x"}, `"hots" is not one of the configured targets`},
 		{values{"principal": "mallory", "reason": "x"}, "ERROR"},
 	} {
