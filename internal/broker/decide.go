@@ -185,7 +185,7 @@ func (b *Broker) judgeInto(ctx context.Context, d *Decision, r Request, planned 
 		err = b.noteEarly(ctx, &early{grant: g, traits: j.Traits})
 	}
 	if err == nil {
-		err = r.checkOneRun(j.Verdict)
+		err = b.checkOneRun(ctx, r, d, planned)
 	}
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -82,6 +83,24 @@ func (b *Broker) unused(ctx context.Context, r Request) (Request, error) {
 	return r, nil
 }
 
+// checkOneRun refuses a grant for one run that needs approval, or that only policies of the same plan permit. Nothing
+// tells an opening in a plan from one in an apply, and nobody has reviewed the policies of a plan.
+func (b *Broker) checkOneRun(ctx context.Context, r Request, d *Decision, planned bool) error {
+	if err := r.checkOneRun(d.Verdict); err != nil || !r.OneRun || planned {
+		return err
+	}
+	recorded, err := b.Ledger.Policies(ctx)
+	if err != nil {
+		return err
+	}
+	j, err := b.judgeBy(ctx, recorded, askNow, d.Grant, d.traits, r.Policy)
+	if err != nil {
+		return err
+	}
+	d.Verdict = j.Verdict
+	return r.checkOneRun(j.Verdict)
+}
+
 // checkOneRun refuses a grant for one run that needs approval: nobody can decide while the run waits.
 func (r Request) checkOneRun(v jit.Verdict) error {
 	if !r.OneRun || v.Outcome != jit.NeedsApproval {
@@ -126,14 +145,15 @@ func (b *Broker) Renew(ctx context.Context, id jit.ID, ttl time.Duration) (g jit
 	return g, last, err
 }
 
-// longest returns the maximum length of a recorded grant: that of the provider, or of the policy that permitted it.
+// longest returns the maximum length of a recorded grant: that of the provider, or of the policy that permitted it, as
+// recorded and as planned.
 func (b *Broker) longest(ctx context.Context, g jit.Grant) (time.Duration, error) {
-	policies, err := b.Policies(ctx)
+	recorded, err := b.Ledger.Policies(ctx)
 	if err != nil {
 		return 0, err
 	}
 	longest := b.MaxTTL
-	for _, p := range policies {
+	for _, p := range slices.Concat(recorded, b.Planned.Overlay(recorded)) {
 		if p.Name == g.Policy && p.MaxTTL > 0 {
 			longest = min(longest, p.MaxTTL)
 		}

@@ -15,7 +15,7 @@ import (
 // oneRun is the ephemeral grant of a run, and a resource that needs it: it makes the file "during" and waits for the
 // file "go", at most two minutes. It fails if the file "fails" exists.
 func (s *site) oneRun(n int) string {
-	grant := strings.Replace(s.grant("run", `ttl = "1m"`, "applying = terraform.applying"), "resource", "ephemeral", 1)
+	grant := strings.Replace(s.grant("run", `ttl = "2m"`, "applying = terraform.applying"), "resource", "ephemeral", 1)
 	return grant + fmt.Sprintf(`
 resource "terraform_data" "work" {
   triggers_replace = %d
@@ -97,7 +97,7 @@ func TestAccessForOneRun(t *testing.T) {
 			s.during(func(p *acctest.Process) { p.Signal(os.Kill) })
 			killed := time.Now()
 			s.may(true, "after the kill")
-			time.Sleep(time.Until(killed.Add(time.Minute + time.Second))) // its ttl
+			time.Sleep(time.Until(killed.Add(2*time.Minute + time.Second))) // its ttl
 			s.may(!s.native(), "after its end, with nothing running")
 			s.mustJit("sweep")
 			s.may(false, "after the sweep")

@@ -139,6 +139,44 @@ func TestEphemeralGrantBesideTheFirstPolicy(t *testing.T) {
 	}
 }
 
+// Policies that the same plan changes permit no ephemeral grant before they are recorded: nobody has reviewed them yet,
+// and nothing says for certain that an opening is not in a plan.
+func TestEphemeralGrantUnderAPlannedPolicy(t *testing.T) {
+	is := jit.Policy{Name: "prod", Effect: jit.Permit, MaxTTL: 40 * time.Minute, MaxSessionTail: new(jit.Unlimited),
+		Match: []jit.Match{{Principals: []string{bob}}}}
+	wider := is
+	wider.Match, wider.MaxTTL = nil, 2*time.Hour
+	d := newDirect(t, "")
+	d.record(is)
+	d.runtime.Broker.Planned.Put(wider)
+	d.runtime.Broker.Planned.Put(jit.Policy{Name: "mine", Effect: jit.Permit, MaxSessionTail: new(jit.Unlimited)})
+	r, said := d.open(values{"applying": false}) // it grants nothing
+	heard(t, said)
+	heard(t, r.close())
+	for _, set := range []values{{}, {"applying": false, "during_plan": true}, {"policy": "prod"}, {"policy": "mine"}} {
+		_, said := d.open(set)
+		heard(t, said, "ERROR")
+	}
+	if len(d.grants()) != 0 || d.keys() != foreign {
+		t.Fatalf("refused: %+v\n%s", d.grants(), d.keys())
+	}
+	// Nor do they lengthen one.
+	r, said = d.open(values{"principal": bob})
+	heard(t, said)
+	d.advance(20 * time.Minute)
+	heard(t, r.renew(), "The grant cannot be renewed any more", "ends at 2026-11-23T09:40:00Z")
+	heard(t, r.close())
+
+	wider.Match = []jit.Match{{Principals: []string{alice}}}
+	d.record(wider)
+	r, said = d.open(values{"policy": "prod"})
+	heard(t, said)
+	if d.lines() != 1 {
+		t.Errorf("the recorded policy gives nothing:\n%s", d.keys())
+	}
+	heard(t, r.close())
+}
+
 // Stopping the provider, as Ctrl-C does, ends what is open, because Terraform does not. Nothing opens any more.
 func TestEphemeralGrantOfAStoppedProvider(t *testing.T) {
 	d := newDirect(t, "")
