@@ -78,7 +78,6 @@ func (t NewTerraform) Build(ctx context.Context, log io.Writer) (string, error) 
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("install %s: %w", terraformPackage, err)
 		}
-		//nolint:gosec // a program that others may read
 		if err := os.WriteFile(filepath.Join(lib, "run.py"), []byte(runTerraform), 0o644); err != nil {
 			return err
 		}
@@ -87,7 +86,7 @@ func (t NewTerraform) Build(ctx context.Context, log io.Writer) (string, error) 
 		}
 		command := fmt.Sprintf("#!/bin/sh\nexec %s -IS %s \"$@\"\n", quoted(python),
 			quoted(filepath.Join(whole, "lib", "run.py")))
-		return os.WriteFile(filepath.Join(bin, filepath.Base(path)), []byte(command), 0o755) //nolint:gosec // a program
+		return os.WriteFile(filepath.Join(bin, filepath.Base(path)), []byte(command), 0o755)
 	})
 }
 
