@@ -37,6 +37,7 @@ type direct struct {
 // newDirect returns a provider with more settings.
 func newDirect(t *testing.T, settings string) *direct {
 	t.Helper()
+	t.Setenv("CI", "") // with it, a ledger in a file is a warning
 	d := &direct{t: t, dir: t.TempDir(), now: time.Date(2026, time.November, 23, 9, 0, 0, 0, time.UTC)}
 	d.write("authorized_keys", foreign)
 	d.write("jit.hcl", fmt.Sprintf("ledger = %q\ntargets = { host = { ssh = { authorized_keys = %q } } }\n%s\n",
