@@ -132,7 +132,7 @@ func TestAuditGuide(t *testing.T) {
 func TestAnchors(t *testing.T) {
 	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
 	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
-	anchor := regexp.MustCompile(`\]\(([\w./-]*)#([^)]+)\)`)
+	anchor := regexp.MustCompile(`\]\(([\w./:-]*)#([^)]+)\)`)
 	pages, err := filepath.Glob("../docs/guides/*.md")
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no guides: %v", err)
