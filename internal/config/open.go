@@ -116,6 +116,29 @@ func open(ctx context.Context, s Settings, o Options) (*Runtime, error) {
 	}, nil
 }
 
+// Check returns every error of the settings of a provider block that every machine would get from [Open]. It makes no
+// call and reads no file. What is empty may still be unknown.
+func Check(s Settings) (all []error) {
+	add := func(err error) {
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	d := s.WithDefaults()
+	add(jit.CheckOwner(d.Owner))
+	_, err := parseMaxTTL(d.MaxTTL)
+	add(err)
+	_, err = every("wait_for_approval", d.WaitForApproval)
+	add(err)
+	if s.Ledger != "" {
+		add(ledger.CheckURL(s.Ledger))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
+		add(platform.Check(name, s.Targets[name]))
+	}
+	return all
+}
+
 // openTarget opens a target of the broker.
 func openTarget(
 	name string, c platform.Config, o Options, l *ledger.Ledger, b *broker.Broker,

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	awsiam "github.com/jitaccess/terraform-provider-jit/internal/platform/aws_iam"
@@ -38,9 +39,9 @@ var list = []entry{
 		func(c Config) *awsidentitycenter.Config { return c.AWSIdentityCenter }, awsidentitycenter.New)),
 	of("azure", func(c Config) *azure.Config { return c.Azure }, azure.New),
 	claiming(of("gcp", func(c Config) *gcp.Config { return c.GCP }, gcp.New)),
-	of("hoop", func(c Config) *hoop.Config { return c.Hoop }, hoop.New),
+	local(of("hoop", func(c Config) *hoop.Config { return c.Hoop }, hoop.New)),
 	of("kubernetes", func(c Config) *kubernetes.Config { return c.Kubernetes }, kubernetes.New),
-	of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New),
+	local(of("postgresql", func(c Config) *postgresql.Config { return c.PostgreSQL }, postgresql.New)),
 	of("ssh", func(c Config) *ssh.Config { return c.SSH }, ssh.New),
 }
 
@@ -48,8 +49,10 @@ type entry struct {
 	kind string
 	// claims: some bindings bear no marker, so only [jit.Claims] distinguishes ours.
 	claims bool
-	set    func(Config) bool
-	open   func(Config, jit.Services) (jit.Platform, error)
+	// local: settings also come from the environment and the files of the machine that opens it.
+	local bool
+	set   func(Config) bool
+	open  func(Config, jit.Services) (jit.Platform, error)
 }
 
 // of ties a platform's name to its part of [Config] and to its constructor.
@@ -69,6 +72,11 @@ func of[C any, P jit.Platform](kind string, part func(Config) *C, open func(C, j
 
 func claiming(e entry) entry {
 	e.claims = true
+	return e
+}
+
+func local(e entry) entry {
+	e.local = true
 	return e
 }
 
@@ -93,21 +101,47 @@ var targetName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 // Open opens the target called name without a call. Texts of its server are safe to show: see [jit.Told]. Errors name the attribute in full:
 // targets["bastion"].ssh.authorized_keys.
 func Open(name string, cfg Config, s jit.Services) (jit.Platform, error) {
+	e, err := chosen(name, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return e.opened(name, cfg, s)
+}
+
+// Check returns the error of [Open], if every machine would get it.
+func Check(name string, cfg Config) error {
+	e, err := chosen(name, cfg)
+	if err != nil || e.local {
+		return err
+	}
+	_, err = e.opened(name, cfg, jit.Services{Now: time.Now})
+	return err
+}
+
+// chosen returns the platform of the target.
+func chosen(name string, cfg Config) (entry, error) {
 	if !targetName.MatchString(name) {
-		return nil, jit.Invalid("targets", `name it for example prod-cluster`, "%q is not a name for a target; it takes "+
+		return entry{}, jit.Invalid("targets", `name it for example prod-cluster`, "%q is not a name for a target; it takes "+
 			"1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit", name)
 	}
-	attribute := fmt.Sprintf("targets[%q]", name)
 	given := slices.DeleteFunc(slices.Clone(list), func(e entry) bool { return !e.set(cfg) })
 	if len(given) != 1 {
-		return nil, wrongNumber(attribute, name, given)
+		return entry{}, wrongNumber(attributeOf(name), name, given)
 	}
+	return given[0], nil
+}
+
+// attributeOf returns the attribute of a target.
+func attributeOf(name string) string { return fmt.Sprintf("targets[%q]", name) }
+
+// opened opens the target of the platform.
+func (e entry) opened(name string, cfg Config, s jit.Services) (jit.Platform, error) {
 	if warn := s.Warn; warn != nil {
 		s.Warn = func(text string) { warn(jit.Said(text)) }
 	}
-	p, err := given[0].open(cfg, s)
+	p, err := e.open(cfg, s)
 	if err != nil {
-		return nil, jit.Told(within(attribute+"."+given[0].kind, err))
+		return nil, jit.Told(within(attributeOf(name)+"."+e.kind, err))
 	}
 	return safe(p), nil
 }

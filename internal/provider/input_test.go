@@ -168,6 +168,59 @@ func TestBadPolicy(t *testing.T) {
 	})
 }
 
+// One run of validate shows every error of the provider block, and needs nothing that only other machines have.
+func TestBadProviderBlock(t *testing.T) {
+	const from = `
+terraform {
+  required_providers {
+    jit = { source = "jitaccess/jit" }
+  }
+}
+`
+	all := policy("all") // without a resource, no provider is asked
+	each(t, func(t *testing.T, w *acctest.World) {
+		w.Write("main.tf", from+`
+provider "jit" {
+  ledger            = "mysql://db.example.com/jit"
+  owner             = "Me!"
+  max_ttl           = "banana"
+  wait_for_approval = "soon"
+  targets = {
+    "our db" = { postgresql = { url = "postgres://db.example.com/postgres" } }
+    both     = { ssh = { authorized_keys = "/keys" }, gcp = {} }
+    neither  = {}
+    cloud    = { azure = { assignment = "pimm" } }
+    cluster  = { kubernetes = { token = "t" } }
+  }
+}
+`+all)
+		r := w.Run("validate")
+		if n := strings.Count(r.Text(), "Error: "); r.ExitCode != 1 || n != 9 {
+			t.Errorf("exit code %d, %d errors\n%s", r.ExitCode, n, r.Text())
+		}
+		says(t, r, "is not a kind of ledger", "Me!", `"banana" is not a duration`, `"soon" is not a duration`,
+			`"our db" is not a name for a target`, "has gcp and ssh", "has no platform", `"pimm"`,
+			"The target has token and no host")
+
+		w.Write("main.tf", from+`
+variable "owner" {
+  type = string
+}
+provider "jit" {
+  owner  = var.owner
+  targets = {
+    hoop = { hoop = {} }
+    db   = { postgresql = { url = "postgres://db.example.com/postgres?sslmode=verify-full&sslrootcert=/nowhere" } }
+    gcp  = { gcp = { credentials = "/nowhere" } }
+    aks  = { azure = { federated_token_file = "/nowhere", tenant_id = var.owner, client_id = var.owner } }
+    k8s  = { kubernetes = { kubeconfig = "/nowhere" } }
+  }
+}
+`+all)
+		w.Must("validate")
+	})
+}
+
 // Wrong provider settings, and an unusable ledger or host: the error names the cause, and earlier grants are kept.
 func TestBadSurroundings(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {

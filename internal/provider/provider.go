@@ -185,13 +185,19 @@ func (m *providerModel) unknown() bool {
 		m.WaitForApproval.IsUnknown()
 }
 
-// ValidateConfig refuses config beside other attributes. It reads no file.
+// ValidateConfig refuses config beside other attributes, and what every machine would refuse. It reads no file.
 func (p *jitProvider) ValidateConfig(
 	ctx context.Context, req provider.ValidateConfigRequest, resp *provider.ValidateConfigResponse,
 ) {
 	var m providerModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	if m.Config.IsNull() {
+		for _, err := range config.Check(m.settings(ctx, map[string]bool{}, &resp.Diagnostics)) {
+			addConfigError(&resp.Diagnostics, "", err)
+		}
 		return
 	}
 	for _, other := range []struct {
