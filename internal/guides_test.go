@@ -118,8 +118,8 @@ func TestTroubleshootingMessages(t *testing.T) {
 func TestAuditGuide(t *testing.T) {
 	guide := read(t, "../templates/guides/audit.md")
 	for _, line := range []string{
-		ledger.Damage{Kind: ledger.Removed, First: 7, Last: 7, Detail: "recorded, but not stored"}.String(),
-		ledger.Report{Seq: 12, VouchedFrom: 8}.Vouched(),
+		ledger.Damage{Chain: "payments", Kind: ledger.Removed, First: 7, Last: 7, Detail: "recorded, but not stored"}.String(),
+		ledger.ChainReport{Tip: jit.Tip{Chain: "payments", Seq: 12}, VouchedFrom: 8}.Vouched(),
 		ledger.Mismatch{Policy: "mine", Problem: "it has no event"}.String(),
 	} {
 		if !strings.Contains(guide, line+"\n") {

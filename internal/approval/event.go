@@ -1,7 +1,6 @@
 package approval
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -60,7 +59,7 @@ func ReviewFromEvent(e jit.Event, digest string) (v jit.Vote, ok bool) {
 	}
 	return jit.Vote{
 		Person: d["person"], Choice: jit.Approve, Evidence: jit.PullRequest, At: at, NotAfter: notAfter,
-		Source: fmt.Sprintf("event %d", e.Seq),
+		Source: "event " + e.Place(),
 	}, true
 }
 
@@ -82,5 +81,5 @@ func FromEvent(e jit.Event) (s Signed, ok bool) {
 	if err != nil || kinds[statement.Choice] != e.Kind {
 		return Signed{}, false
 	}
-	return Signed{statement, text, []byte(e.Detail["signature"]), fmt.Sprintf("event %d", e.Seq), true}, true
+	return Signed{statement, text, []byte(e.Detail["signature"]), "event " + e.Place(), true}, true
 }

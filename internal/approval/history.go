@@ -8,7 +8,8 @@ import (
 )
 
 // History is who the persons of a ledger were at each time, what its policies asked for, and which requests were decided
-// on, according to its events. Pass it all events in order, then ask. The zero History knows nothing.
+// on, according to its events. Pass it all events of each chain in order, [jit.AllChain] first, then ask. The zero History
+// knows nothing.
 type History struct {
 	// persons are by folded name, policies by name: what each asked for.
 	persons  map[string]versions[jit.Person]
@@ -16,10 +17,8 @@ type History struct {
 	// first is when the first person was recorded, firstRun the run that did, and second when anybody else first did.
 	first, second time.Time
 	firstRun      string
-	// unsigned are the grants that broke the glass and are not signed off, by the folded name of the requester.
-	unsigned map[string]map[jit.ID]bool
-	// brokeAgain has the unsigned grant of a requester who broke the glass again, by the number of that event.
-	brokeAgain map[int64]jit.ID
+	// broken are the grants that broke the glass, by the folded name of the requester.
+	broken map[string][]*breaking
 	// decidedFor is the grant whose events first have a decision on a request, by its digest.
 	decidedFor map[string]jit.ID
 }
@@ -86,10 +85,10 @@ func (h *History) Add(e jit.Event) {
 	case jit.EventBreakGlass:
 		h.breakGlass(e)
 	case jit.EventGrantFailed:
-		h.close(e.Grant)
+		h.close(e)
 	case jit.EventApproved, jit.EventDenied, jit.EventSignedOff:
 		if e.Kind == jit.EventSignedOff {
-			h.close(e.Grant)
+			h.close(e)
 		}
 		if h.decidedFor == nil {
 			h.decidedFor = map[string]jit.ID{}
@@ -123,27 +122,52 @@ func (h *History) addPolicy(e jit.Event) {
 		version[[]jit.Requirement]{asked.Approval, e.Kind == jit.EventPolicyRemoved, e.At, e.Run()})
 }
 
-func (h *History) breakGlass(e jit.Event) {
-	if h.unsigned == nil {
-		h.unsigned, h.brokeAgain = map[string]map[jit.ID]bool{}, map[int64]jit.ID{}
-	}
-	requester := jit.FoldName(e.Detail["requester"])
-	for id := range h.unsigned[requester] {
-		if id != e.Grant {
-			h.brokeAgain[e.Seq] = id
-		}
-	}
-	if h.unsigned[requester] == nil {
-		h.unsigned[requester] = map[jit.ID]bool{}
-	}
-	h.unsigned[requester][e.Grant] = true
+// breaking is a grant that broke the glass, and the event that closed it: it was signed off, or gave nothing.
+type breaking struct {
+	opened jit.Event
+	closed *jit.Event
 }
 
-// close takes in that a grant that broke the glass was signed off, or gave nothing.
-func (h *History) close(id jit.ID) {
-	for _, open := range h.unsigned {
-		delete(open, id)
+func (h *History) breakGlass(e jit.Event) {
+	if h.broken == nil {
+		h.broken = map[string][]*breaking{}
 	}
+	requester := jit.FoldName(e.Detail["requester"])
+	h.broken[requester] = append(h.broken[requester], &breaking{opened: e})
+}
+
+// close takes in the event that closes the grants that broke the glass.
+func (h *History) close(e jit.Event) {
+	for _, all := range h.broken {
+		for _, b := range all {
+			if b.opened.Grant == e.Grant && b.closed == nil {
+				b.closed = &e
+			}
+		}
+	}
+}
+
+// brokeAgain returns the unsigned grant of a requester who broke the glass again with an event. Grants of two owners have
+// no order but that of their clocks.
+func (h *History) brokeAgain(e jit.Event) jit.ID {
+	for _, b := range h.broken[jit.FoldName(e.Detail["requester"])] {
+		if b.opened.Grant != e.Grant && precedes(b.opened, e, race) && (b.closed == nil || !precedes(*b.closed, e, -race)) {
+			return b.opened.Grant
+		}
+	}
+	return ""
+}
+
+// precedes reports whether an event was recorded before another: by their numbers in one chain, else at least that long
+// before by their times. Events from before there were several chains precede those of all owners.
+func precedes(a, b jit.Event, by time.Duration) bool {
+	switch {
+	case a.InChain() == b.InChain():
+		return a.Seq < b.Seq
+	case a.Chain == "" || b.Chain == "":
+		return a.Chain == ""
+	}
+	return !a.At.Add(by).After(b.At)
 }
 
 const (

@@ -46,8 +46,8 @@ func (t *Trial) breakGlass(e jit.Event) {
 	asked, _ := jit.AskedBy(e)
 	t.glass = true
 	t.skipped = append(asked.Approval, jit.Requirement{From: strings.Split(e.Detail["approvers"], ", ")})
-	if open := t.History.brokeAgain[e.Seq]; open != "" {
-		t.accuse("event %d lets %s break the glass, while nobody had signed off grant %s", e.Seq, e.Detail["requester"], open)
+	if open := t.History.brokeAgain(e); open != "" {
+		t.accuse("event %s lets %s break the glass, while nobody had signed off grant %s", e.Place(), e.Detail["requester"], open)
 	}
 }
 
@@ -71,7 +71,7 @@ func (t *Trial) decision(e jit.Event, account *jit.Account) {
 		}
 	}
 	if why != "" {
-		t.accuse("event %d, %s by %s, proves nothing: %s", e.Seq, e.Kind, cmp.Or(e.Detail["person"], "nobody"), why)
+		t.accuse("event %s, %s by %s, proves nothing: %s", e.Place(), e.Kind, cmp.Or(e.Detail["person"], "nobody"), why)
 		return
 	}
 	t.votes = append(t.votes, v)
@@ -80,7 +80,7 @@ func (t *Trial) decision(e jit.Event, account *jit.Account) {
 // beginning checks an event that lets a grant begin, or last longer: whoever had to approve did.
 func (t *Trial) beginning(e jit.Event, account *jit.Account) {
 	if e.Kind == jit.EventDecided && t.History.ungoverned(e) {
-		t.accuse("event %d lets access begin by policy %q, which was not in force", e.Seq, e.Policy)
+		t.accuse("event %s lets access begin by policy %q, which was not in force", e.Place(), e.Policy)
 	}
 	required := t.required(e)
 	if e.Detail["approved_by"] == "" && len(required) == 0 {
@@ -122,9 +122,9 @@ func (t *Trial) checkApprovers(e jit.Event, on []vote) {
 		approves := func(v vote) bool { return v.Choice == jit.Approve && jit.SameName(v.Person, name) }
 		switch {
 		case seen[key]:
-			t.accuse("event %d counts %s twice", e.Seq, name)
+			t.accuse("event %s counts %s twice", e.Place(), name)
 		case !slices.ContainsFunc(on, approves):
-			t.accuse("event %d says that %s approved, and no event proves it", e.Seq, name)
+			t.accuse("event %s says that %s approved, and no event proves it", e.Place(), name)
 		}
 		seen[key] = true
 	}
@@ -170,7 +170,7 @@ func (t *Trial) recount(e jit.Event, r jit.Requirement, ask Ask, on []vote) {
 		case len(was) == 0:
 		case v.Choice == jit.Deny:
 			if t.denies(v, r, e) {
-				t.accuse("event %d lets access begin that %s had denied", e.Seq, v.Person)
+				t.accuse("event %s lets access begin that %s had denied", e.Place(), v.Person)
 			}
 		case ask.unfitThroughout(was) != "":
 			ignored = append(ignored, ask.unfitThroughout(was))
@@ -187,8 +187,8 @@ func (t *Trial) recount(e jit.Event, r jit.Requirement, ask Ask, on []vote) {
 		if len(ignored) > 0 {
 			because = " (" + strings.Join(ignored, "; ") + ")"
 		}
-		t.accuse("event %d lets access begin with the approval of %d of %s, and %d are required%s",
-			e.Seq, len(approved), strings.Join(r.From, ", "), need, because)
+		t.accuse("event %s lets access begin with the approval of %d of %s, and %d are required%s",
+			e.Place(), len(approved), strings.Join(r.From, ", "), need, because)
 	}
 }
 

@@ -127,7 +127,7 @@ func anyDue(b *testing.B, l *ledger.Ledger) bool {
 // ends counts the events that tell of the end of each grant.
 func ends(b *testing.B, l *ledger.Ledger) map[jit.ID]int {
 	told := map[jit.ID]int{}
-	for e, err := range l.Events(b.Context(), 1) {
+	for e, err := range jit.AllEvents(b.Context(), l) {
 		if err != nil {
 			b.Fatal(err)
 		}

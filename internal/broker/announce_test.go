@@ -24,7 +24,7 @@ func (w *world) announce(want int) {
 func (w *world) announced() []string {
 	w.t.Helper()
 	var all []string
-	for e, err := range w.ledger.Events(w.t.Context(), 1) {
+	for e, err := range jit.AllEvents(w.t.Context(), w.ledger) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -173,7 +173,7 @@ func TestTwoPeople(t *testing.T) {
 // last returns the last event of a kind.
 func (o *office) last(kind jit.EventKind) (last jit.Event) {
 	o.t.Helper()
-	for e, err := range o.ledger.Events(o.t.Context(), 1) {
+	for e, err := range jit.AllEvents(o.t.Context(), o.ledger) {
 		if err != nil {
 			o.t.Fatal(err)
 		}

@@ -275,7 +275,7 @@ func (b *Broker) outcome(call context.Context, a action, t *task) jit.Entry {
 	if !b.failures.isNew(t.Grant.ID, e.Kind, b.Now()) {
 		return jit.Entry{}
 	}
-	return jit.Entry{Events: []jit.Event{e}}
+	return jit.Entry{Events: []jit.Event{e}, Owner: t.Grant.Owner}
 }
 
 // recordAgain records an outcome whose record has changed meanwhile with the newer record. Access given to a grant that
@@ -307,7 +307,7 @@ func (t *task) entry(next *jit.Grant, events []jit.Event) jit.Entry {
 	case t.Kind == reconcile.Remove:
 		key := t.Dedup
 		key.Name += "/done"
-		return jit.Entry{Events: events, Dedup: key}
+		return jit.Entry{Events: events, Owner: t.Grant.Owner, Dedup: key}
 	}
 	return jit.Rewrite(t.Grant, *next, events...)
 }

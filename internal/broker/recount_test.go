@@ -17,7 +17,7 @@ func (o *office) faults() []string {
 	o.t.Helper()
 	var history approval.History
 	all := slices.Collect(func(yield func(jit.Event) bool) {
-		for e, err := range o.ledger.Events(o.t.Context(), 1) {
+		for e, err := range jit.AllEvents(o.t.Context(), o.ledger) {
 			if err != nil {
 				o.t.Fatal(err)
 			}

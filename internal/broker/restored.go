@@ -70,7 +70,7 @@ func (b *Broker) Gone(
 // olderThanRestore returns the grants that were recorded before the last restore and that no target has confirmed
 // since.
 func (b *Broker) olderThanRestore(ctx context.Context, grants []jit.Grant) ([]jit.Grant, error) {
-	if b.Ledger.Head().Epoch == "" {
+	if !slices.ContainsFunc(b.Ledger.Heads(""), func(h jit.Head) bool { return h.Epoch != "" }) {
 		return nil, nil
 	}
 	restores, err := b.Ledger.Restores(ctx)
@@ -89,7 +89,7 @@ func (b *Broker) olderThanRestore(ctx context.Context, grants []jit.Grant) ([]ji
 		}
 		confirmed := e.Kind == jit.EventRequested || e.Kind == jit.EventGranted ||
 			e.Kind == jit.EventRepaired && e.Detail["done"] == ""
-		if e.Seq > began && (confirmed || !known[e.Grant]) {
+		if e.Follows(began) && (confirmed || !known[e.Grant]) {
 			since[e.Grant] = true
 		}
 		known[e.Grant] = true

@@ -75,7 +75,7 @@ func (w *world) allowed(want bool) {
 // kinds returns the kinds of all events so far.
 func (w *world) kinds() []jit.EventKind {
 	var all []jit.EventKind
-	for e, err := range w.ledger.Events(w.t.Context(), 1) {
+	for e, err := range jit.AllEvents(w.t.Context(), w.ledger) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ func (p *program) auditCommand() *cobra.Command {
 
 func (p *program) auditVerifyCommand() *cobra.Command {
 	var head headCheck
+	var owner string
 	cmd := p.command(&cobra.Command{
 		Use:   "verify",
 		Short: "Check that nobody changed the record",
@@ -30,14 +32,26 @@ statement is about the request as it was then, the key belonged to the person, a
 requester decided. Count the approvals of each grant again: as many people as its policy asked for approved it in time,
 and nobody denied it.
 
-The printed head is the number and hash of the last event. It identifies the whole record. Anyone who can write to the
-database can write a new chain. So keep the head elsewhere from time to time (jit audit head), and check the record
-against it with --head: the same ledger must still have the same event with that number. --signer names the key that
-must have signed the head. Without --head, jit does not notice if somebody removed the last events together with the
-rows that they describe.
+The events of each owner are a chain of their own; _all is the chain of policies, persons and the ledger itself. Damage
+in one chain accuses no other. --owner checks the chain and the grants of one owner, with _all, whose rules decide on
+them.
+
+The printed root is the hash over the last event of each chain. It identifies the whole record. Anyone who can write to
+the database can write new chains. So keep the head elsewhere from time to time (jit audit head), and check the record
+against it with --head: the same ledger must still have the same events with those numbers. --signer names the key that
+must have signed the head. Without --head, jit does not notice if somebody removed the last events of a chain together
+with the rows that they describe.
 
 Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the command line or the settings are wrong.`,
-	}, nil, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, head) })
+		Example: `  jit audit verify
+  jit audit verify --owner payments --json`,
+	}, func([]string) error {
+		if owner == "" {
+			return nil
+		}
+		return jit.CheckOwner(owner)
+	}, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, owner, head) })
+	cmd.Flags().StringVar(&owner, "owner", "", "check only the chain and the grants of this `owner`, and the rules")
 	cmd.Flags().StringVar(&head.file, "head", "", "also check that the record still has the head in this `file`")
 	cmd.Flags().StringVar(&head.signer, "signer", "", "with --head: the `file` of the public SSH key that signed it")
 	p.jsonFlag(cmd)
@@ -56,13 +70,18 @@ type verified struct {
 
 func (v verified) OK() bool { return v.Report.OK() && v.HeadProblem == "" && v.Behind == "" }
 
-func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, head headCheck) error {
+func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, owner string, head headCheck) error {
 	kept, signed, err := head.load()
 	if err != nil {
 		return err
 	}
 	v := verified{HeadChecked: kept != nil, Signed: signed}
-	if v.Report, err = rt.Ledger.Verify(ctx); err == nil && kept != nil {
+	if owner == "" {
+		v.Report, err = rt.Ledger.Verify(ctx)
+	} else {
+		v.Report, err = rt.Ledger.VerifyOwner(ctx, owner)
+	}
+	if err == nil && kept != nil {
 		v.HeadProblem, err = kept.missingFrom(ctx, rt, v.Report)
 	}
 	if err != nil {
@@ -109,8 +128,8 @@ func (p *program) printVerified(v verified) error {
 	if v.Grants == 1 {
 		agree = "agrees"
 	}
-	_, err := fmt.Fprintf(p.out, "The record is intact: %s, %s that %s with them, head %s.\n",
-		counted(v.Events, "event"), counted(v.Grants, "grant"), agree, cmp.Or(v.Head, "none"))
+	_, err := fmt.Fprintf(p.out, "The record%s is intact: %s, %s that %s with them, root %s.\n", of(v.Owner),
+		counted(v.Events, "event"), counted(v.Grants, "grant"), agree, cmp.Or(v.Root, "none"))
 	if !v.HeadChecked && v.Events > 0 {
 		fmt.Fprintln(p.out, "A cut tail goes unnoticed without --head: "+
 			"keep the head elsewhere (jit audit head) and check the record against it.")
@@ -118,12 +137,22 @@ func (p *program) printVerified(v verified) error {
 	return err
 }
 
+// of names the owner of a record; empty for that of all.
+func of(owner string) string {
+	if owner == "" {
+		return ""
+	}
+	return " of " + owner
+}
+
 func (p *program) printDamage(r ledger.Report) {
 	for _, d := range r.Damage {
 		fmt.Fprintln(p.out, printable(d.String()))
 	}
-	if len(r.Damage) > 0 {
-		fmt.Fprintln(p.out, r.Vouched())
+	for _, c := range r.Chains {
+		if c.Seq > 0 && slices.ContainsFunc(r.Damage, func(d ledger.Damage) bool { return d.Chain == c.Chain }) {
+			fmt.Fprintln(p.out, printable(c.Vouched()))
+		}
 	}
 	for _, m := range r.Mismatches {
 		fmt.Fprintln(p.out, printable(m.String()))

@@ -27,15 +27,18 @@ func (p *program) auditExportCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "export",
 		Short: "Write all events as JSON lines, CSV or CloudEvents",
-		Long: `Write every event of the ledger in order.
+		Long: `Write every event of the ledger: those of each chain in its order, and the chains merged by time.
 
-json writes one object a line, with the hash of the event and of the previous one. The hash of an event is the SHA-256
-of its line with prev set and hash empty, so the file alone is enough to check the chain.
+json writes one object a line, with its chain, its number there, the hash of the event and of the previous one of the
+chain. The hash of an event is the SHA-256 of its line with prev set and hash empty, so the file alone is enough to check
+each chain. after is the last event of the chain _all that was recorded before. Events without a chain are the beginning
+of _all: an older program recorded them.
 
 csv is for spreadsheets. jit writes an apostrophe before each text that a spreadsheet would read as a formula, at the
 beginning of a cell or after a semicolon. Hidden characters are written as \u{202e}; details are JSON.
 
-cloudevents writes one CloudEvent (1.0, JSON) a line. data is the event, source the ledger, id the sequence number.
+cloudevents writes one CloudEvent (1.0, JSON) a line. data is the event, source the ledger, id the chain, the
+number and the beginning of the hash.
 
 Exit codes: 0 written, 1 it could not be written, 2 the ledger could not be read, 3 the command line or the settings are
 wrong.`,
@@ -79,19 +82,13 @@ func (o exportOptions) includes(at time.Time) bool {
 
 // auditExport writes the events to standard output, or to a file that only its owner can read.
 func (p *program) auditExport(ctx context.Context, rt *config.Runtime, o exportOptions) (err error) {
-	first := int64(1)
-	if !o.begin.IsZero() {
-		if first, err = rt.Ledger.FirstEvent(ctx, o.begin); err != nil {
-			return unreadable(err)
-		}
-	}
 	if o.output == "" {
-		return p.writeEvents(ctx, rt, p.out, first, o)
+		return p.writeEvents(ctx, rt, p.out, o)
 	}
 	// An error of the ledger has a code of its own, so it is not an error of the file.
 	var unread error
 	err = replaceFile(o.output, func(file io.Writer) error {
-		unread = p.writeEvents(ctx, rt, file, first, o)
+		unread = p.writeEvents(ctx, rt, file, o)
 		return unread
 	})
 	if err == nil || unread != nil {
@@ -100,14 +97,18 @@ func (p *program) auditExport(ctx context.Context, rt *config.Runtime, o exportO
 	return notDone(fmt.Errorf("export: %w", err))
 }
 
-// writeEvents writes the events from number first on.
-func (p *program) writeEvents(ctx context.Context, rt *config.Runtime, to io.Writer, first int64, o exportOptions) error {
+// writeEvents writes the chosen events.
+func (p *program) writeEvents(ctx context.Context, rt *config.Runtime, to io.Writer, o exportOptions) error {
 	buffered := bufio.NewWriter(to)
 	write, err := p.eventWriter(ctx, rt, buffered, o)
 	if err != nil {
 		return err
 	}
-	if err := exportEvents(rt.Ledger.Events(ctx, first), o, write); err != nil {
+	events := jit.AllEvents(ctx, rt.Ledger)
+	if !o.begin.IsZero() {
+		events = jit.EventsSince(ctx, rt.Ledger, o.begin)
+	}
+	if err := exportEvents(events, o, write); err != nil {
 		return err
 	}
 	if err := buffered.Flush(); err != nil {
@@ -189,16 +190,16 @@ func csvWriter(w io.Writer) func(jit.Event) error {
 		return c.Error()
 	}
 	// A bufio.Writer keeps its error for later writes.
-	_ = write("seq", "at", "kind", "grant", "policy", "actor", "change", "source", "detail", "prev", "hash")
+	_ = write("chain", "seq", "at", "kind", "grant", "policy", "actor", "change", "source", "detail", "after", "prev", "hash")
 	return func(e jit.Event) error {
 		facts, err := cellJSON(e.Detail)
 		if err != nil {
 			return err
 		}
-		return write(strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), harmless(string(e.Kind)),
+		return write(harmless(e.InChain()), strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), harmless(string(e.Kind)),
 			harmless(string(e.Grant)), harmless(e.Policy), harmless(e.Name), harmless(e.Change),
 			harmless(string(e.Source)),
-			facts, harmless(e.Prev), harmless(e.Hash))
+			facts, strconv.FormatInt(e.After, 10), harmless(e.Prev), harmless(e.Hash))
 	}
 }
 

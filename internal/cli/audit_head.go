@@ -25,11 +25,28 @@ const headNamespace = "audit-head@jitaccess"
 // auditHead identifies a whole record at one moment.
 type auditHead struct {
 	Ledger string `json:"ledger"`
-	Seq    int64  `json:"seq"`
-	Hash   string `json:"hash"`
-	At     string `json:"at"`
+	// Seq and Hash are the last event, in heads of older programs: they knew one chain.
+	Seq  int64  `json:"seq,omitempty"`
+	Hash string `json:"hash,omitempty"`
+	// Root binds Chains, the last event of each chain; see [jit.Root].
+	Root   string    `json:"root,omitempty"`
+	Chains []jit.Tip `json:"chains,omitempty"`
+	At     string    `json:"at"`
 	// Signature is an armored SSH signature over the JSON of the other fields, as [auditHead.signed] writes it.
 	Signature string `json:"signature,omitempty"`
+}
+
+// tips returns the events that the record must have. The error says that the head does not agree with itself.
+func (h auditHead) tips() ([]jit.Tip, error) {
+	switch {
+	case h.Ledger == "" || h.Seq < 0 || h.Root == "" && h.Hash == "":
+		return nil, errors.New("it names no event")
+	case h.Root == "":
+		return []jit.Tip{{Chain: jit.AllChain, Seq: h.Seq, Hash: h.Hash}}, nil
+	case h.Root != jit.Root(h.Ledger, h.Chains):
+		return nil, errors.New("its root is not that of its chains")
+	}
+	return h.Chains, nil
 }
 
 // signed returns the message of the signature: the JSON of the fields in this order, on one line with a line feed.
@@ -47,9 +64,10 @@ func (p *program) auditHeadCommand() *cobra.Command {
 	cmd := p.command(&cobra.Command{
 		Use:   "head",
 		Short: "Print the head of the record, to keep elsewhere",
-		Long: `Check the record, and print the id of the ledger, the number and the hash of its last event, and the
-time, as JSON. Keep the head where nobody who can write to the ledger can change it. jit audit verify --head then
-checks that the record still has this event.
+		Long: `Check the record, and print the id of the ledger, the number and the hash of the last event of each
+chain, the root over them, and the time, as JSON. There is one chain for each owner, and _all for policies, persons and
+the ledger itself. Keep the head where nobody who can write to the ledger can change it. jit audit verify --head then
+checks that the record still has these events.
 
 --sign adds an SSH signature. The file is a private key, or a public key whose private key the SSH agent holds. The
 signed message is the JSON without the signature, on one line, and its namespace is
@@ -84,7 +102,12 @@ func (p *program) auditHead(ctx context.Context, rt *config.Runtime, o headOptio
 	if !report.OK() {
 		return notDone(fmt.Errorf("%w; see jit audit verify", notIntact(report)))
 	}
-	h := auditHead{Ledger: report.Ledger, Seq: report.Seq, Hash: report.Head, At: jit.FormatTime(p.Now())}
+	h := auditHead{Ledger: report.Ledger, Root: report.Root, At: jit.FormatTime(p.Now())}
+	for _, c := range report.Chains {
+		if c.Seq > 0 {
+			h.Chains = append(h.Chains, c.Tip)
+		}
+	}
 	if signer != nil {
 		if err := h.sign(signer); err != nil {
 			return notDone(err)
@@ -138,11 +161,14 @@ func (c headCheck) load() (kept *auditHead, signed bool, err error) {
 	kept = &auditHead{}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(kept); err != nil || kept.Ledger == "" || kept.Seq < 0 {
+	if err := decoder.Decode(kept); err != nil || kept.Ledger == "" {
 		return nil, false, jit.Invalid("--head", headHint, "%s is not a head", c.file)
 	}
 	if c.signer != "" {
 		err = c.checkSignature(kept)
+	}
+	if _, wrong := kept.tips(); err == nil && wrong != nil {
+		err = jit.Invalid("--head", headHint, "%s is not a head: %v", c.file, wrong)
 	}
 	return kept, c.signer != "", err
 }
@@ -171,24 +197,49 @@ func (c headCheck) checkSignature(h *auditHead) error {
 
 // missingFrom returns why the record does not have the head; empty if it has.
 func (h auditHead) missingFrom(ctx context.Context, rt *config.Runtime, now ledger.Report) (string, error) {
-	switch {
-	case now.Ledger != h.Ledger:
+	if now.Ledger != h.Ledger {
 		return fmt.Sprintf("this is another ledger: the head is from %s, and this one is %s", h.Ledger,
 			cmp.Or(now.Ledger, "none")), nil
-	case h.Seq == 0:
-		return "", nil
-	case now.Seq < h.Seq:
-		return fmt.Sprintf("the record was cut or rewritten: the head is event %d, and the last event is %d", h.Seq,
-			now.Seq), nil
 	}
-	for e, err := range rt.Ledger.Events(ctx, h.Seq) {
+	tips, err := h.tips()
+	if err != nil {
+		return "", err
+	}
+	last := map[string]int64{}
+	chains, err := rt.Ledger.Chains(ctx)
+	for _, t := range chains {
+		last[t.Chain] = t.Seq
+	}
+	for _, t := range tips {
+		if err != nil || now.Owner != "" && t.Chain != now.Owner && t.Chain != jit.AllChain {
+			continue
+		}
+		var problem string
+		if problem, err = missingTip(ctx, rt, t, last[t.Chain]); problem != "" {
+			return problem, err
+		}
+	}
+	return "", err
+}
+
+// missingTip returns why the record, whose chain ends with the event last, does not have a tip; empty if it has.
+func missingTip(ctx context.Context, rt *config.Runtime, t jit.Tip, last int64) (string, error) {
+	switch {
+	case t.Seq == 0:
+		return "", nil
+	case last < t.Seq:
+		return fmt.Sprintf("the record was cut or rewritten: the head is event %s, and the last event is %s",
+			jit.PlaceIn(t.Chain, t.Seq), jit.PlaceIn(t.Chain, last)), nil
+	}
+	for e, err := range rt.Ledger.Events(ctx, t.Chain, t.Seq) {
 		if err != nil {
 			return "", err
 		}
-		if e.Seq == h.Seq && e.Hash == h.Hash {
+		if e.Seq == t.Seq && e.Hash == t.Hash {
 			return "", nil
 		}
 		break
 	}
-	return fmt.Sprintf("the record was rewritten: event %d is not the one that the head names", h.Seq), nil
+	return fmt.Sprintf("the record was rewritten: event %s is not the one that the head names",
+		jit.PlaceIn(t.Chain, t.Seq)), nil
 }

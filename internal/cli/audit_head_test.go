@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // keygen runs OpenSSH's ssh-keygen, or skips the test if it is not installed.
@@ -86,9 +88,12 @@ func TestAuditHead(t *testing.T) {
 	// A change of any field of a head is detected.
 	head.Signature = ours
 	for name, change := range map[string]func(*auditHead){
-		"seq": func(h *auditHead) { h.Seq-- }, "time": func(h *auditHead) { h.At = "2026-01-01T00:00:00Z" },
-		"hash":   func(h *auditHead) { h.Hash = strings.Repeat("0", 64) },
-		"ledger": func(h *auditHead) { h.Ledger = "another" }, "signature": func(h *auditHead) { h.Signature = "" },
+		"seq": func(h *auditHead) {
+			h.Chains = []jit.Tip{{Chain: "jit", Seq: h.Chains[0].Seq - 1, Hash: h.Chains[0].Hash}}
+		}, "time": func(h *auditHead) { h.At = "2026-01-01T00:00:00Z" },
+		"root":      func(h *auditHead) { h.Root = strings.Repeat("0", 64) },
+		"one chain": func(h *auditHead) { h.Hash, h.Root, h.Chains = h.Chains[0].Hash, "", nil },
+		"ledger":    func(h *auditHead) { h.Ledger = "another" }, "signature": func(h *auditHead) { h.Signature = "" },
 	} {
 		changed := head
 		change(&changed)
@@ -111,11 +116,15 @@ func TestAuditHead(t *testing.T) {
 	w.run(check...).wantCode(exitNotDone).wantErr("this is another ledger")
 	var anew auditHead
 	w.run("audit", "head").wantCode(exitDone).decode(&anew)
-	anew.Seq += 100
+	anew.Chains[0].Seq += 100
+	save(anew)
+	w.run(check...).wantCode(exitUsage).wantErr("its root is not that of its chains")
+	anew.Root = jit.Root(anew.Ledger, anew.Chains)
 	save(anew)
 	w.run(check...).wantCode(exitNotDone).wantErr("the record was cut or rewritten: the head is event")
-	anew.Seq -= 100
-	anew.Hash = strings.Repeat("0", 64)
+	anew.Chains[0].Seq -= 100
+	anew.Chains[0].Hash = strings.Repeat("0", 64)
+	anew.Root = jit.Root(anew.Ledger, anew.Chains)
 	save(anew)
 	w.run(check...).wantCode(exitNotDone).wantErr("the record was rewritten: event")
 	w.run(append(check, "--json")...).wantCode(exitNotDone).wantOut(`"ok": false`, `"head_problem"`)

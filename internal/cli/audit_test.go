@@ -33,11 +33,11 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 	var intact struct {
 		OK     bool
 		Events int
-		Head   string
+		Root   string
 	}
 	w.run("audit", "verify").wantCode(exitDone).wantOut("The record is intact: ")
 	w.run("audit", "verify", "--json").wantCode(exitDone).decode(&intact)
-	if !intact.OK || intact.Events < 6 || len(intact.Head) != 64 {
+	if !intact.OK || intact.Events < 6 || len(intact.Root) != 64 {
 		t.Errorf("got %+v", intact)
 	}
 
@@ -46,10 +46,10 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if _, err := db.Exec("DELETE FROM jit_events WHERE seq = 3"); err != nil {
+	if _, err := db.Exec("DELETE FROM jit_log WHERE chain = 'jit' AND seq = 3"); err != nil {
 		t.Fatal(err)
 	}
-	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event 3 was removed", "The head vouches for events 4 to ").
+	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event jit/3 was removed", "The head of chain jit vouches for events 4 to ").
 		wantErr("not intact")
 	var broken struct {
 		OK     bool
@@ -68,18 +68,19 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 func TestAuditExportJSON(t *testing.T) {
 	w := story(t)
 	out := w.run("audit", "export").wantCode(exitDone).out
-	var last jit.Event
-	n := int64(0)
+	last := map[string]jit.Event{}
+	n := 0
 	for line := range strings.Lines(out) {
 		var e jit.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatalf("line %d: %v: %s", n+1, err, line)
 		}
 		n++
-		if e.Seq != n || e.Sum() != e.Hash || n > 1 && e.Prev != last.Hash {
-			t.Errorf("event %d does not continue the chain: %s", n, line)
+		before := last[e.Chain]
+		if e.Chain == "" || e.Seq != before.Seq+1 || e.Sum() != e.Hash || e.Seq > 1 && e.Prev != before.Hash {
+			t.Errorf("line %d does not continue its chain: %s", n, line)
 		}
-		last = e
+		last[e.Chain] = e
 	}
 	if n < 6 {
 		t.Errorf("%d events, want at least 6", n)
@@ -99,7 +100,7 @@ func TestAuditExportJSON(t *testing.T) {
 func TestAuditExportCSV(t *testing.T) {
 	empty := newWorld(t)
 	if out := empty.run("audit", "export", "--format", "csv").wantCode(exitDone).out; strings.TrimSpace(
-		out) != "seq,at,kind,grant,policy,actor,change,source,detail,prev,hash" {
+		out) != "chain,seq,at,kind,grant,policy,actor,change,source,detail,after,prev,hash" {
 		t.Errorf("an empty record is exported as %q", out)
 	}
 	w := story(t)
@@ -113,7 +114,7 @@ func TestAuditExportCSV(t *testing.T) {
 		t.Errorf("%d rows for %d events and a heading", len(rows), events)
 	}
 	for _, row := range rows[1:] {
-		if change := row[6]; change != "'=HYPERLINK(\"http://evil.example.com\")" {
+		if change := row[7]; change != "'=HYPERLINK(\"http://evil.example.com\")" {
 			t.Errorf("a formula in the change column is exported as %q", change)
 		}
 		for _, cell := range row {

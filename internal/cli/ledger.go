@@ -17,7 +17,8 @@ import (
 )
 
 func (p *program) ledgerCommand() *cobra.Command {
-	return group(&cobra.Command{Use: "ledger", Short: "Accept a restored ledger"}, p.ledgerAcceptCommand())
+	return group(&cobra.Command{Use: "ledger", Short: "Describe the ledger, and accept a restored one"},
+		p.ledgerInfoCommand(), p.ledgerAcceptCommand())
 }
 
 // acceptance holds the arguments of jit ledger accept.
@@ -126,8 +127,8 @@ func (p *program) ledgerAccept(ctx context.Context, rt *config.Runtime, a accept
 			Unread   []string        `json:"unread"`
 		}{behind != nil, accepted, grants, ended, len(failed), messages(unread)})
 	} else {
-		_, err = fmt.Fprintf(p.out, "Accepted, as event %d. %s counted as ended.\n",
-			accepted.Seq, counted(ended, "grant"))
+		_, err = fmt.Fprintf(p.out, "Accepted, as event %s. %s counted as ended.\n",
+			accepted.Place(), counted(ended, "grant"))
 	}
 	switch {
 	case err != nil:

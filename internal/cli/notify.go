@@ -124,7 +124,7 @@ func (p *program) notifyStatus(ctx context.Context, rt *config.Runtime) error {
 	t := p.table(p.out, "SENDER", "FORMAT")
 	t.row("RECEIVER", "FORMAT", "LAST EVENT", "BEHIND", "SINCE", "SENDER")
 	for _, r := range all {
-		last := strconv.FormatInt(r.Seq, 10)
+		last := jit.PlaceIn(rt.Broker.Owner, r.Seq) + ", " + jit.PlaceIn(jit.AllChain, r.All)
 		if r.New {
 			last = "new"
 		}

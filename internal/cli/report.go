@@ -85,7 +85,7 @@ func (p *program) makeReport(ctx context.Context, rt *config.Runtime, o reportOp
 	if err != nil {
 		return unreadable(err)
 	}
-	head := status.Head{Ledger: checked.Ledger, Hash: checked.Head, Seq: checked.Seq, Intact: checked.OK()}
+	head := status.Head{Ledger: checked.Ledger, Root: checked.Root, Events: checked.Events, Intact: checked.OK()}
 	r, err := status.NewReport(ctx, rt.Ledger, rt.Broker.Owner, status.Period{From: from, To: to, Wanted: wanted}, head,
 		p.Now())
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 // (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
 type CloudEvent struct {
 	SpecVersion string `json:"specversion"`
-	// ID is the sequence number and the beginning of the hash. With Source it identifies the event for ever, so that
+	// ID is the chain, the sequence number and the beginning of the hash; without the chain if an older program recorded
+	// the event, so that its id never changes. With Source it identifies the event for ever, so that
 	// repeats can be detected: a restored ledger gives its numbers again, to other events.
 	ID string `json:"id"`
 	// Source names the ledger.
@@ -31,7 +32,12 @@ const CloudEventPrefix = "io.github.jitaccess."
 const CloudEventMIME = "application/cloudevents+json"
 
 // UID returns a name of the event that no other event of the ledger ever has.
-func (e Event) UID() string { return fmt.Sprintf("%d-%.12s", e.Seq, e.Hash) }
+func (e Event) UID() string {
+	if e.Chain == "" {
+		return fmt.Sprintf("%d-%.12s", e.Seq, e.Hash)
+	}
+	return fmt.Sprintf("%s/%d-%.12s", e.Chain, e.Seq, e.Hash)
+}
 
 // CloudEvent returns the event in the form of CloudEvents; ledger is the id of the ledger that holds it.
 func (e Event) CloudEvent(ledger string) CloudEvent {

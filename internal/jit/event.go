@@ -70,9 +70,16 @@ type Actor struct {
 	Source Source `json:"source"`
 }
 
-// Event is one recorded fact. Seq, Prev and Hash are the ledger's to fill in.
+// Event is one recorded fact. Chain, Seq, After, Prev and Hash are the ledger's to fill in.
 type Event struct {
-	Seq   int64     `json:"seq"`
+	// Chain is the chain of the event: [AllChain], or the owner of the grant that it is about. It is empty in the first
+	// events of [AllChain] of a ledger from before there were several chains; see [Event.InChain].
+	Chain string `json:"chain,omitempty"`
+	// Seq is the number of the event in its chain, from 1.
+	Seq int64 `json:"seq"`
+	// After is the number of the last event of [AllChain] that was recorded before this one; 0 if there was none, and in
+	// [AllChain] itself. So it says which policies and persons the event could know.
+	After int64     `json:"after,omitempty"`
 	At    time.Time `json:"at"`
 	Kind  EventKind `json:"kind"`
 	Grant ID        `json:"grant,omitempty"`
@@ -81,7 +88,7 @@ type Event struct {
 	Actor
 	// Detail holds the facts of this kind of event. It never holds a secret.
 	Detail map[string]string `json:"detail,omitempty"`
-	// Prev is the hash of the event before, Hash the hash of this one, both in hex.
+	// Prev is the hash of the event before in the chain (see [Genesis]), Hash the hash of this one, both in hex.
 	Prev string `json:"prev"`
 	Hash string `json:"hash"`
 }

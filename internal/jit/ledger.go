@@ -63,25 +63,29 @@ type Ledger interface {
 	// ledger's clock, or by now if the ledger has none. The ledger may drop a pass after a day.
 	SweptSince(ctx context.Context, owner string, now time.Time) (map[string]time.Duration, error)
 
-	// FirstEvent returns the sequence number of the first event recorded at or after the given time; if there is none,
-	// that of the next event.
-	FirstEvent(ctx context.Context, at time.Time) (int64, error)
+	// Chains returns the last event of each chain, by the name of the chain; see [AllEvents].
+	Chains(ctx context.Context) ([]Tip, error)
 
-	// Events returns the events from sequence number first on (1 is the first of all), in order.
-	Events(ctx context.Context, first int64) iter.Seq2[Event, error]
+	// FirstEvent returns the sequence number of the first event of a chain recorded at or after the given time; if there
+	// is none, that of the next event.
+	FirstEvent(ctx context.Context, chain string, at time.Time) (int64, error)
+
+	// Events returns the events of a chain from sequence number first on (1 is the first of all), in order. A chain that
+	// does not exist has none.
+	Events(ctx context.Context, chain string, first int64) iter.Seq2[Event, error]
 
 	// EventsOf returns the events about these grants, those of one grant in order.
 	EventsOf(ctx context.Context, ids []ID) iter.Seq2[Event, error]
 
-	// Rules returns the events that change policies and persons from sequence number first on, in order.
+	// Rules returns the events that change policies and persons from sequence number first of [AllChain] on, in order.
 	Rules(ctx context.Context, first int64) iter.Seq2[Event, error]
 
 	// ChangedRules reports whether that run of Terraform has changed policies or persons: see [Event.Run].
 	ChangedRules(ctx context.Context, run string) (bool, error)
 
-	// Head returns the newest head of the ledger that this process remembers, perhaps one that the ledger lacks; zero if
-	// it remembers none. It makes no call.
-	Head() Head
+	// Heads returns the newest heads that this process remembers of [AllChain] and of the chain of an owner, perhaps one
+	// that the ledger lacks. It makes no call.
+	Heads(owner string) []Head
 
 	// Recall compares the heads that this process remembers, and those given, with the ledger. The error is [ErrBehind]
 	// if the ledger lacks one of the present or of an unknown epoch, or if it records that somebody noticed so;
@@ -158,7 +162,10 @@ type Entry struct {
 	// Current: the entry leads to access or to other rules. The write fails with [ErrBehind] if the ledger has gone back
 	// in time.
 	Current bool
-	Events  []Event
+	// Owner names the chain of events about grants without a record. Those of a grant with a record go to the chain of its
+	// owner, and events about no grant to [AllChain].
+	Owner  string
+	Events []Event
 	// Dedup, if it has a name, lets only one of several writers record the events. The entry may hold events only.
 	Dedup DedupKey
 }

@@ -56,7 +56,7 @@ func PersonOf(e Event) (Person, error) {
 	} {
 		if text := e.Detail[name]; text != "" {
 			if err := json.Unmarshal([]byte(text), into); err != nil {
-				return p, fmt.Errorf("event %d: %s: %w", e.Seq, name, err)
+				return p, fmt.Errorf("event %s: %s: %w", e.Place(), name, err)
 			}
 		}
 	}

@@ -65,7 +65,7 @@ func PolicyOf(e Event) (Policy, error) {
 		err = fmt.Errorf("%s", wrong[0])
 	}
 	if err != nil {
-		return p, fmt.Errorf("event %d does not hold the whole policy %q: %w", e.Seq, e.Policy, err)
+		return p, fmt.Errorf("event %s does not hold the whole policy %q: %w", e.Place(), e.Policy, err)
 	}
 	return p, nil
 }

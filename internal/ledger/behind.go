@@ -12,9 +12,9 @@ func (c *comparison) behind(name string) error {
 	case c.lost != (jit.Head{}):
 		return &jit.Error{
 			Attribute: "ledger",
-			Problem: fmt.Sprintf("%s has gone back in time: event %d with the hash %.12s… was recorded and is not there. "+
+			Problem: fmt.Sprintf("%s has gone back in time: event %s with the hash %.12s… was recorded and is not there. "+
 				"Revocations may be lost, so nothing is granted, started, changed or repaired; ending goes on",
-				name, c.lost.Seq, c.lost.Hash),
+				name, c.lost.Place(), c.lost.Hash),
 			Hint: "put the newer ledger back; if it is lost, look at `jit list` and " +
 				"accept this one: jit ledger accept --reason TEXT",
 			Err: jit.ErrBehind,
@@ -26,9 +26,9 @@ func (c *comparison) behind(name string) error {
 		}
 		return &jit.Error{
 			Attribute: "ledger",
-			Problem: fmt.Sprintf("%s does not have event %d with the hash %.12s…, which the state remembers. The state may "+
+			Problem: fmt.Sprintf("%s does not have event %s with the hash %.12s…, which the state remembers. The state may "+
 				"belong to a copy of the ledger, or the ledger has gone back in time. So this run grants, changes and "+
-				"repairs nothing; it can end access", name, c.told.Seq, c.told.Hash),
+				"repairs nothing; it can end access", name, c.told.Place(), c.told.Hash),
 			Hint: "if the state belongs to a copy, set ledger to the URL of that copy, or use the state of this ledger; " +
 				"if this ledger was restored from a backup, accept it: jit ledger accept --reason TEXT" + epoch,
 			Err: jit.ErrStateAhead,

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -135,9 +136,9 @@ func BenchmarkVerify(b *testing.B) {
 			write(b, l, entries...)
 		}
 		b.Run("whole", func(b *testing.B) { check(b, l, true) })
-		run(b, raw(b, url), append([]string{"DELETE FROM jit_events WHERE seq = 1"}, shift(2, -1)...)...)
+		run(b, raw(b, url), append([]string{"DELETE FROM jit_log WHERE seq = 1"}, shift(2, -1)...)...)
 		b.Run("moved", func(b *testing.B) { check(b, l, false) })
-		run(b, raw(b, url), "UPDATE jit_events SET actor = 'mallory'")
+		run(b, raw(b, url), "UPDATE jit_log SET actor = 'mallory'")
 		b.Run("edited", func(b *testing.B) { check(b, l, false) })
 	}
 	b.Run("sqlite", func(b *testing.B) { each(b, sqliteURL(b)) })
@@ -177,4 +178,39 @@ func BenchmarkEnd(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(size*b.N), "µs/end")
 	})
+}
+
+// BenchmarkOwners writes one grant and its event a call in twenty processes at once, on a server: for twenty owners, each
+// with a chain, and for one, whose chain they share.
+func BenchmarkOwners(b *testing.B) {
+	const processes = 20
+	for _, owners := range []int{1, processes} {
+		b.Run(fmt.Sprintf("%d", owners), func(b *testing.B) {
+			url := postgresURL(b)
+			ledgers := make([]*ledger.Ledger, processes)
+			for i := range ledgers {
+				ledgers[i] = open(b, url)
+				write(b, ledgers[i], ofOwner(fmt.Sprintf("team-%d", i%owners), 1_000_000+i))
+			}
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			errs := make([]error, processes)
+			for i, l := range ledgers {
+				wg.Go(func() {
+					for n := range b.N {
+						e := ofOwner(fmt.Sprintf("team-%d", i%owners), n*processes+i)
+						if err := l.Write(b.Context(), []jit.Entry{e})[0]; err != nil {
+							errs[i] = err
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if err := errors.Join(errs...); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(processes*b.N)/b.Elapsed().Seconds(), "entries/s")
+		})
+	}
 }

@@ -87,17 +87,12 @@ func scanClaim(rows *sql.Rows) (jit.Claim, error) {
 	return c, err
 }
 
-// Update writes and deletes claims of one scope. The transaction locks the head of the ledger, so the version cannot
-// change between the comparison and the write.
+// Update writes and deletes claims of one scope. The row of the scope is locked first, so the version cannot change
+// between the comparison and the write.
 func (c claims) Update(ctx context.Context, place, scope string, version int64, put, drop []jit.Claim) (int64, error) {
-	err := c.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
-		recorded, err := claimVersion(ctx, tx, place, scope)
-		if err != nil {
+	err := c.transact(ctx, nil, func(ctx context.Context, tx *sql.Tx, _ *state) error {
+		if err := moveVersion(ctx, tx, place, scope, version); err != nil {
 			return err
-		}
-		if recorded != version {
-			return fmt.Errorf("write the claims of %s: version %d is recorded, %d was read: %w",
-				scope, recorded, version, jit.ErrStale)
 		}
 		for _, d := range drop {
 			_, err := tx.ExecContext(ctx, `DELETE FROM jit_marks
@@ -115,12 +110,7 @@ func (c claims) Update(ctx context.Context, place, scope string, version int64, 
 			}
 		}
 		claims := slices.Collect(maps.Values(rows))
-		if err := c.insert(ctx, tx, "jit_marks", claimColumns, claims, replaceClaim); err != nil {
-			return err
-		}
-		return c.insert(ctx, tx, "jit_mark_scopes", []string{"place", "scope", "version"},
-			[][]any{{place, scope, version + 1}},
-			" ON CONFLICT (place, scope) DO UPDATE SET version = excluded.version")
+		return c.insert(ctx, tx, "jit_marks", claimColumns, claims, replaceClaim)
 	})
 	switch {
 	case errors.Is(err, jit.ErrStale):
@@ -129,4 +119,22 @@ func (c claims) Update(ctx context.Context, place, scope string, version int64, 
 		return version, c.fail("write", err)
 	}
 	return version + 1, nil
+}
+
+// moveVersion moves the version of the claims of a scope on by one, and locks it. The error is [jit.ErrStale] if another
+// version is recorded.
+func moveVersion(ctx context.Context, tx *sql.Tx, place, scope string, version int64) error {
+	move := "UPDATE jit_mark_scopes SET version = version + 1 WHERE place = $1 AND scope = $2 AND version = $3"
+	if version == 0 { // a scope without a row
+		move = "INSERT INTO jit_mark_scopes (place, scope, version) VALUES ($1, $2, $3 + 1) ON CONFLICT DO NOTHING"
+	}
+	done, err := tx.ExecContext(ctx, move, place, scope, version)
+	if err != nil {
+		return err
+	}
+	if moved, err := done.RowsAffected(); err != nil || moved == 1 {
+		return err
+	}
+	return fmt.Errorf("write the claims of %s: version %d, which was read, is not the recorded one: %w",
+		scope, version, jit.ErrStale)
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -31,18 +33,25 @@ func (l *Ledger) NextDue(ctx context.Context, owners jit.Owners, after time.Time
 	return moment(next), err
 }
 
-// newestQuery selects the time of the newest event, by the index of times. Whoever accepts a ledger knows the times of
-// the events before: one that a wrong clock dated ahead counts no longer.
-const newestQuery = `SELECT recorded_at FROM jit_events
+// acceptedQuery selects the last acceptance, newestQuery the time of the newest event since then in the log and
+// newestOldQuery that in jit_events; each goes by an index. Whoever accepts a ledger knows the times of the events
+// before: one that a wrong clock dated ahead counts no longer.
+const (
+	acceptedQuery = "SELECT coalesce(max(seq), 0) FROM jit_log WHERE chain = '" + jit.AllChain + "' AND " +
+		restoreEvents + " AND kind = 'ledger_restored'"
+	newestQuery = `SELECT max(at) FROM (SELECT (SELECT l.recorded_at FROM jit_log l WHERE l.chain = c.chain
+		AND CASE WHEN l.chain = '` + jit.AllChain + `' THEN l.seq ELSE l.after_seq END >= $1
+		ORDER BY l.recorded_at DESC LIMIT 1) AS at FROM jit_chains c) AS newest`
+	newestOldQuery = `SELECT recorded_at FROM jit_events
 	WHERE +seq >= (SELECT coalesce(max(seq), 0) FROM jit_events WHERE ` + restoreEvents + ` AND kind = 'ledger_restored')
 	ORDER BY recorded_at DESC LIMIT 1`
+)
 
 // Clock returns the time of the server or, for a file, that of the newest event since the last acceptance.
 func (l *Ledger) Clock(ctx context.Context) (now, notBefore time.Time, err error) {
 	if l.clock == "" {
-		var newest sql.NullInt64
-		_, err := l.row(ctx, newestQuery, nil, &newest)
-		return time.Time{}, moment(newest), err
+		notBefore, err := l.newest(ctx)
+		return time.Time{}, notBefore, err
 	}
 	var seconds float64
 	ok, err := l.row(ctx, l.clock, nil, &seconds)
@@ -50,6 +59,30 @@ func (l *Ledger) Clock(ctx context.Context) (now, notBefore time.Time, err error
 		return time.Time{}, time.Time{}, err
 	}
 	return time.UnixMicro(int64(seconds * 1e6)).UTC(), time.Time{}, nil
+}
+
+// newest returns the time of the newest event since the last acceptance.
+func (l *Ledger) newest(ctx context.Context) (time.Time, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return time.Time{}, err
+	}
+	lay := l.known.Load().layout
+	var accepted int64
+	var newest, old sql.NullInt64
+	if lay.log {
+		_, err = l.row(ctx, acceptedQuery, nil, &accepted)
+		if err == nil {
+			_, err = l.row(ctx, newestQuery, []any{accepted}, &newest)
+		}
+	}
+	if lay.old && accepted == 0 && err == nil {
+		_, err = l.row(ctx, newestOldQuery, nil, &old)
+	}
+	if old.Valid && old.Int64 > newest.Int64 {
+		newest = old
+	}
+	return moment(newest), err
 }
 
 // placesQuery lists the scopes with a live grant. The index leads from one scope to the next, however many grants it
@@ -114,12 +147,29 @@ func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([
 	return all, err
 }
 
-// FirstEvent returns the sequence number of the first event recorded at or after a time; if there is none, that of the
-// next event.
-func (l *Ledger) FirstEvent(ctx context.Context, at time.Time) (int64, error) {
+// FirstEvent returns the sequence number of the first event of a chain recorded at or after a time; if there is none,
+// that of the next event.
+func (l *Ledger) FirstEvent(ctx context.Context, chain string, at time.Time) (int64, error) {
 	seq := int64(1)
-	_, err := l.row(ctx, `SELECT coalesce(
-		(SELECT min(seq) FROM jit_events WHERE recorded_at >= $1), (SELECT max(head_seq) FROM jit_ledger) + 1)`,
-		[]any{at.UnixMicro()}, &seq)
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return seq, err
+	}
+	lay, args := l.known.Load().layout, []any{at.UnixMicro()}
+	var found []string
+	if lay.old && chain == jit.AllChain {
+		found = append(found, "(SELECT min(seq) FROM jit_events WHERE recorded_at >= $1)")
+	}
+	if lay.log {
+		args = append(args, chain)
+		found = append(found, "(SELECT min(seq) FROM jit_log WHERE chain = $2 AND recorded_at >= $1)",
+			"(SELECT head_seq FROM jit_chains WHERE chain = $2) + 1")
+	} else if chain == jit.AllChain {
+		found = append(found, strconv.FormatInt(lay.last+1, 10))
+	}
+	if len(found) == 0 {
+		return seq, nil
+	}
+	_, err = l.row(ctx, "SELECT coalesce("+strings.Join(found, ", ")+", 1)", args, &seq)
 	return seq, err
 }

@@ -50,6 +50,8 @@ type dialect struct {
 	prepares              bool
 	forUpdate, skipLocked string
 	write, snapshot       sql.TxOptions
+	// size reads the size of the ledger in bytes.
+	size string
 	// clock reads the server's time in seconds since 1970; empty if there is no server.
 	clock string
 }
@@ -74,37 +76,45 @@ const maxParameters = 8000
 // patience is the longest time to retry after conflicts with other writers, whatever the context allows.
 const patience = time.Minute
 
-// transact runs do in a transaction that locks the head of the ledger, and commits. It first creates or migrates the
-// ledger if necessary. After a conflict with another writer it pauses and starts again, so do must keep nothing from an
-// earlier run.
-func (l *Ledger) transact(ctx context.Context, do func(context.Context, *sql.Tx, head) error) error {
+// transact runs do in a transaction that locks the chains, and commits. It first creates or migrates the ledger, or
+// creates the chains, if necessary. After a conflict with another writer it pauses and starts again, so do must keep
+// nothing from an earlier run.
+func (l *Ledger) transact(ctx context.Context, chains []string, do func(context.Context, *sql.Tx, *state) error) error {
+	return l.transactBy(ctx, func(ctx context.Context, tx *sql.Tx) (*state, error) { return l.lock(ctx, tx, chains) },
+		chains, do)
+}
+
+// transactBy is transact with another way to lock.
+func (l *Ledger) transactBy(ctx context.Context, lock func(context.Context, *sql.Tx) (*state, error),
+	chains []string, do func(context.Context, *sql.Tx, *state) error) error {
 	return l.persist(ctx, func(ctx context.Context) error {
 		db, err := l.db.writer(ctx)
 		if err != nil {
 			return err
 		}
-		err = l.inHeadTx(ctx, db, do)
+		try := func() error {
+			return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
+				s, err := lock(ctx, tx)
+				if err != nil {
+					return err
+				}
+				return do(ctx, tx, s)
+			})
+		}
+		err = try()
 		if errors.Is(err, errOutdated) {
 			if err := l.migrate(ctx, db); err != nil {
 				return err
 			}
-			err = l.inHeadTx(ctx, db, do)
+			err = try()
+		}
+		if errors.Is(err, errNoChain) {
+			if err := l.createChains(ctx, db, chains); err != nil {
+				return err
+			}
+			err = try()
 		}
 		return err
-	})
-}
-
-// inHeadTx runs do in a transaction that locks the head. It returns errOutdated if the ledger must be migrated first.
-func (l *Ledger) inHeadTx(ctx context.Context, db *sql.DB, do func(context.Context, *sql.Tx, head) error) error {
-	return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
-		h, err := l.head(ctx, tx, l.forUpdate)
-		if err == nil && h.schema < len(l.migrations) {
-			err = errOutdated
-		}
-		if err != nil {
-			return err
-		}
-		return do(ctx, tx, h)
 	})
 }
 

@@ -14,14 +14,24 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
+// eventColumns are those of jit_log.
 var eventColumns = []string{
-	"seq", "recorded_at", "kind", "grant_id", "policy", "actor", "change_ref", "source", "detail", "prev", "hash",
+	"chain", "seq", "recorded_at", "kind", "grant_id", "policy", "actor", "change_ref", "source", "detail", "after_seq",
+	"prev", "hash",
 }
 
-var selectEvent = "SELECT " + strings.Join(eventColumns, ", ") + " FROM jit_events"
+// selectFrom begins a query for events with eventColumns. Those from before there were several chains have no chain.
+func selectFrom(table string) string {
+	columns := strings.Join(eventColumns, ", ")
+	if table == oldTable {
+		columns = strings.Replace(strings.Replace(columns, "chain", "'' AS chain", 1), "after_seq", "0 AS after_seq", 1)
+	}
+	return "SELECT " + columns + " FROM " + table
+}
 
-// follow places the event after the head and moves the head to it.
-func (h *head) follow(e jit.Event, now time.Time) jit.Event {
+// follow places the event in a chain after its tip, and moves the tip to it. after is the number of the last event of
+// [jit.AllChain].
+func (t *tip) follow(e jit.Event, chain string, after int64, now time.Time) jit.Event {
 	if e.At.IsZero() {
 		e.At = now
 	}
@@ -34,16 +44,16 @@ func (h *head) follow(e jit.Event, now time.Time) jit.Event {
 		detail[text(k)] = text(v)
 	}
 	e.Detail = detail
-	e.Seq, e.Prev = h.seq+1, h.hash
+	e.Chain, e.Seq, e.After, e.Prev = chain, t.seq+1, after, t.hash
 	e.Hash = e.Sum()
-	h.seq, h.hash = e.Seq, e.Hash
+	t.seq, t.hash = e.Seq, e.Hash
 	return e
 }
 
 // eventRow returns the values of eventColumns.
 func eventRow(e jit.Event) []any {
-	return []any{e.Seq, e.At.UnixMicro(), string(e.Kind), string(e.Grant), e.Policy,
-		e.Name, e.Change, string(e.Source), detail(e.Detail), e.Prev, e.Hash}
+	return []any{e.Chain, e.Seq, e.At.UnixMicro(), string(e.Kind), string(e.Grant), e.Policy,
+		e.Name, e.Change, string(e.Source), detail(e.Detail), e.After, e.Prev, e.Hash}
 }
 
 // detail returns details as they are stored: JSON with sorted keys, or an empty text if there are none.
@@ -75,12 +85,16 @@ const unreadable = "unreadable"
 // the event then does not match its hash.
 func scanEvent(rows *sql.Rows) (jit.Event, error) {
 	var e jit.Event
-	var seq, at any
+	var seq, at, after any
 	var stored string
-	err := rows.Scan(&seq, &at, &e.Kind, &e.Grant, &e.Policy, &e.Name, &e.Change, &e.Source, &stored, &e.Prev, &e.Hash)
-	e.Seq = unnumbered
+	err := rows.Scan(&e.Chain, &seq, &at, &e.Kind, &e.Grant, &e.Policy, &e.Name, &e.Change, &e.Source, &stored, &after,
+		&e.Prev, &e.Hash)
+	e.Seq, e.After = unnumbered, unnumbered
 	if n, ok := seq.(int64); ok {
 		e.Seq = n
+	}
+	if n, ok := after.(int64); ok {
+		e.After = n
 	}
 	if n, ok := at.(int64); ok && n >= firstMicro && n <= lastMicro {
 		e.At = time.UnixMicro(n).UTC()
@@ -93,21 +107,48 @@ func scanEvent(rows *sql.Rows) (jit.Event, error) {
 	return e, err
 }
 
-// Events returns the events from sequence number first on, in order.
-func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
-	return l.eventsFrom(ctx, "", first)
+// Events returns the events of a chain from sequence number first on, in order.
+func (l *Ledger) Events(ctx context.Context, chain string, first int64) iter.Seq2[jit.Event, error] {
+	return l.eventsFrom(ctx, chain, "", first)
 }
 
 // eventsAfter ends a query for events after a condition.
 const eventsAfter = "seq >= $1 ORDER BY seq LIMIT $2"
 
-// eventsFrom returns the events that a condition selects, from sequence number first on.
-func (l *Ledger) eventsFrom(ctx context.Context, condition string, first int64) iter.Seq2[jit.Event, error] {
+// ofChain restricts a query of jit_log to the chain $3.
+const ofChain = "chain = $3 AND "
+
+// eventsFrom returns the events of a chain that a condition selects, from sequence number first on.
+func (l *Ledger) eventsFrom(ctx context.Context, chain, condition string, first int64) iter.Seq2[jit.Event, error] {
+	return func(yield func(jit.Event, error) bool) {
+		db, err := l.read(ctx)
+		if err != nil || db == nil {
+			if err != nil {
+				yield(jit.Event{}, err)
+			}
+			return
+		}
+		lay := l.known.Load().layout
+		if chain == jit.AllChain && lay.old && first <= lay.last {
+			for e, err := range l.eventPages(ctx, selectFrom(oldTable)+" WHERE "+condition+eventsAfter, first) {
+				if !yield(e, err) || err != nil {
+					return
+				}
+			}
+		}
+		if lay.log {
+			l.eventPages(ctx, selectFrom(logTable)+" WHERE "+ofChain+condition+eventsAfter, first, chain)(yield)
+		}
+	}
+}
+
+// eventPages reads the events of a query that ends with eventsAfter; more are its parameters after those.
+func (l *Ledger) eventPages(ctx context.Context, query string, first int64, more ...any) iter.Seq2[jit.Event, error] {
 	return stream(func(last *jit.Event) ([]jit.Event, error) {
 		if last != nil {
 			first = last.Seq + 1
 		}
-		page, err := list(ctx, l, scanEvent, selectEvent+" WHERE "+condition+eventsAfter, first, int64(pageSize))
+		page, err := list(ctx, l, scanEvent, query, append([]any{first, int64(pageSize)}, more...)...)
 		if slices.ContainsFunc(page,
 			func(e jit.Event) bool { return e.Seq == unnumbered }) { // which is next is unknown
 			err = l.fail("read", errors.New("an event has no sequence number; run jit audit verify"))
@@ -117,7 +158,7 @@ func (l *Ledger) eventsFrom(ctx context.Context, condition string, first int64) 
 }
 
 // eventsOf selects the events of some grants, by their index.
-const eventsOf = " WHERE grant_id <> '' AND grant_id"
+const eventsOf = "grant_id <> '' AND grant_id"
 
 // EventsOf returns the events about these grants, those of one grant in order.
 func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event, error] {
@@ -132,7 +173,7 @@ func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event
 			if err != nil || !more {
 				break
 			}
-			err = l.visitOf(ctx, db, some, visit)
+			err = l.visitOf(ctx, db, l.known.Load().layout, some, visit)
 		}
 		if err != nil {
 			yield(jit.Event{}, l.fail("read", err))
@@ -141,7 +182,9 @@ func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event
 }
 
 // visitOf passes the events about some grants to visit, those of one grant in order, until visit returns false.
-func (l *Ledger) visitOf(ctx context.Context, q queryer, ids []jit.ID, visit func(jit.Event) bool) error {
-	return each(ctx, q, scanEvent, visit, selectEvent+eventsOf+l.among("$1")+" ORDER BY grant_id, seq",
+func (l *Ledger) visitOf(
+	ctx context.Context, q queryer, lay layout, ids []jit.ID, visit func(jit.Event) bool,
+) error {
+	return each(ctx, q, scanEvent, visit, lay.events(eventsOf+l.among("$1"))+" ORDER BY grant_id, chain, seq",
 		l.list(texts(ids)))
 }

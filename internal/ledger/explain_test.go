@@ -56,7 +56,7 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 		entries[i].Events = []jit.Event{{Kind: jit.EventGranted, Grant: entries[i].Grant.ID}}
 		if i%1000 == 0 {
 			detail := map[string]string{jit.RunDetail: fmt.Sprint(i)}
-			entries[i].Events = []jit.Event{{Kind: jit.EventPersonChanged, Detail: detail}}
+			entries[i] = jit.Entry{Events: []jit.Event{{Kind: jit.EventPersonChanged, Detail: detail}}}
 		}
 	}
 	for _, err := range l.Write(t.Context(), entries) {
@@ -90,12 +90,13 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	where, args := l.where(jit.Filter{IDPrefix: "3f2b"}, nil)
 	planned(t, db, explain, l.selectGrant()+where, args, scans)
 	// What a plan asks about policies and persons reads no other events.
-	others := []string{"Seq Scan on jit_events", "jit_events_pkey", "SCAN jit_events", "sqlite_autoindex_jit_events_1"}
-	planned(t, db, explain, selectEvent+" WHERE "+ruleEvents+eventsAfter, []any{int64(0), int64(pageSize)}, others)
-	planned(t, db, explain, rememberedEvents+unionRestores, []any{int64(3), int64(5)},
-		[]string{"Seq Scan on jit_events", "SCAN jit_events\n", "SCAN jit_events USING INDEX sqlite_autoindex"})
+	others := []string{"Seq Scan on jit_log", "jit_log_pkey", "SCAN jit_log", "sqlite_autoindex_jit_log_1"}
+	planned(t, db, explain, selectFrom(logTable)+" WHERE "+ofChain+ruleEvents+eventsAfter,
+		[]any{int64(0), int64(pageSize), jit.AllChain}, others)
+	planned(t, db, explain, selectFrom(logTable)+" WHERE chain = '"+jit.AllChain+"' AND "+restoreEvents, nil, others)
 	if l.clock == "" {
-		planned(t, db, explain, newestQuery, nil, []string{"TEMP B-TREE", "SCAN jit_events\n"})
+		planned(t, db, explain, newestQuery, []any{int64(0)}, []string{"TEMP B-TREE", "SCAN l\n"})
+		planned(t, db, explain, acceptedQuery, nil, others)
 	}
 	planned(t, db, explain, changedRules, []any{"a"}, []string{"SCAN jit_runs"})
 	where, args = l.where(jit.Filter{Waiting: true}, nil)

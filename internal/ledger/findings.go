@@ -12,7 +12,10 @@ import (
 // findings finds the damage in a broken chain. The hash of an event covers its sequence number, so an event that was
 // moved still reveals where it was recorded.
 type findings struct {
-	head head
+	chain string
+	// genesis is what the first event follows, and head the tip of the chain.
+	genesis string
+	head    tip
 	// byHash holds the stored sequence number of the event with a hash.
 	byHash map[string]int64
 	links  map[int64]link
@@ -36,8 +39,8 @@ const near = 64
 // maxProbes caps probes: if everything was edited, no number near an event matches.
 const maxProbes = 200_000
 
-func newFindings(h head) *findings {
-	return &findings{head: h, byHash: map[string]int64{}, links: map[int64]link{}}
+func newFindings(chain, genesis string, end tip) *findings {
+	return &findings{chain: chain, genesis: genesis, head: end, byHash: map[string]int64{}, links: map[int64]link{}}
 }
 
 // index stores the links of an event.
@@ -173,9 +176,9 @@ func (f *findings) origins() map[int64]int64 {
 }
 
 // linked reports whether the head, or the event recorded after an event, follows it. The first event must also follow
-// the ledger's id. A next event that is missing or was edited proves nothing.
+// the genesis of the chain. A next event that is missing or was edited proves nothing.
 func (f *findings) linked(origin map[int64]int64, k link) bool {
-	if k.recorded == 1 && k.prev != f.head.id {
+	if k.recorded == 1 && k.prev != f.genesis {
 		return false
 	}
 	if k.recorded == f.head.seq {
@@ -200,12 +203,12 @@ func (f *findings) missing() {
 	next := int64(1)
 	for _, seq := range append(there, f.head.seq+1) {
 		if last := min(seq-1, f.head.seq); last >= next {
-			f.found = append(f.found, Damage{Removed, next, last, "recorded, but not stored"})
+			f.found = append(f.found, Damage{f.chain, Removed, next, last, "recorded, but not stored"})
 		}
 		next = max(next, seq+1)
 	}
 }
 
 func (f *findings) add(kind DamageKind, seq int64, detail string) {
-	f.found = append(f.found, Damage{kind, seq, seq, detail})
+	f.found = append(f.found, Damage{f.chain, kind, seq, seq, detail})
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -32,13 +33,13 @@ const acquireLease = `INSERT INTO jit_leases (name, holder, lease_until, positio
 func (l leases) Acquire(ctx context.Context, name, holder string, now, until time.Time) (
 	position int64, ok bool, err error,
 ) {
-	err = l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
+	err = l.transact(ctx, nil, func(ctx context.Context, tx *sql.Tx, _ *state) error {
 		err := tx.QueryRowContext(ctx, acquireLease, name, holder, until.UnixMicro(), now.UnixMicro(),
 			until.Add(jit.MaxLease).UnixMicro()).Scan(&position)
 		if ok = !errors.Is(err, sql.ErrNoRows); ok && err != nil {
 			return err
 		}
-		return forget(ctx, tx, now)
+		return l.forget(ctx, tx, now)
 	})
 	if err != nil {
 		return 0, false, l.fail("write", err)
@@ -46,17 +47,17 @@ func (l leases) Acquire(ctx context.Context, name, holder string, now, until tim
 	return position, ok, nil
 }
 
-// forget deletes leases without a position that ended long ago.
-func forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
-	_, err := tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE position = 0 AND lease_until <= $1",
-		now.Add(-forgetAfter).UnixMicro())
+// forget deletes leases without a position that ended long ago, except those that another writer uses now.
+func (l *Ledger) forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE name IN (SELECT name FROM jit_leases "+
+		"WHERE position = 0 AND lease_until <= $1"+l.skipLocked+")", now.Add(-forgetAfter).UnixMicro())
 	return err
 }
 
 // dedup stores the dedup keys of entries. It refuses entries whose key is already stored with [jit.ErrDuplicate].
 func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs []error) error {
 	first := map[string]int{}
-	byTime := map[time.Time][]jit.DedupKey{}
+	var keys []jit.DedupKey
 	var latest time.Time
 	for i, e := range entries {
 		key := e.Dedup
@@ -71,7 +72,7 @@ func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, entries []jit.Entry, err
 			continue
 		case !repeated:
 			first[key.Name] = i
-			byTime[key.At] = append(byTime[key.At], key)
+			keys = append(keys, key)
 			if key.At.After(latest) {
 				latest = key.At
 			}
@@ -81,18 +82,25 @@ func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, entries []jit.Entry, err
 	if len(first) == 0 {
 		return nil
 	}
-	for at, keys := range byTime {
-		for chunk := range slices.Chunk(keys, maxParameters/2-1) {
-			stored, err := l.storeKeys(ctx, tx, at, chunk)
-			if err != nil {
-				return err
-			}
-			for _, name := range stored {
-				errs[first[name]] = nil
-			}
+	// In one order, so that two writers rarely wait for each other; if they do, the server stops one, which tries again.
+	slices.SortFunc(keys, func(a, b jit.DedupKey) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Name, b.Name))
+	})
+	for len(keys) > 0 {
+		n := 1
+		for n < min(len(keys), maxParameters/2-1) && keys[n].At.Equal(keys[0].At) {
+			n++
 		}
+		stored, err := l.storeKeys(ctx, tx, keys[0].At, keys[:n])
+		if err != nil {
+			return err
+		}
+		for _, name := range stored {
+			errs[first[name]] = nil
+		}
+		keys = keys[n:]
 	}
-	return forget(ctx, tx, latest)
+	return l.forget(ctx, tx, latest)
 }
 
 // storeKeys stores dedup keys that begin at the same time, and returns the names of the new ones.
@@ -126,7 +134,7 @@ func (l leases) Holder(ctx context.Context, name string) (
 // Renew stores the position and the new end of a lease.
 func (l leases) Renew(ctx context.Context, name, holder string, position int64, until time.Time) error {
 	var held int64
-	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
+	err := l.transact(ctx, nil, func(ctx context.Context, tx *sql.Tx, _ *state) error {
 		done, err := tx.ExecContext(ctx,
 			"UPDATE jit_leases SET position = $3, lease_until = $4 WHERE name = $1 AND holder = $2",
 			name, holder, position, until.UnixMicro())

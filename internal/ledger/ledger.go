@@ -2,7 +2,18 @@
 // PostgreSQL database, with one implementation.
 //
 // Reading never writes: a missing file or missing tables read as an empty ledger, and the first write creates them.
-// Every write locks the head row (see migrations), so the events have one order.
+//
+// The events of each owner are a chain of their own, and what belongs to all owners is in the chain [jit.AllChain]. The
+// locks of a write, in the order in which it takes them:
+//   - the row of jit_ledger: migrations, a new chain and [Ledger.Accept], which also lock all chains
+//   - the rows of jit_chains, by name: whoever writes events of these chains, or grants of these owners. [jit.AllChain]
+//     also guards policies, persons, jit_runs, the events about restores, and the rule that a requester has one unsigned
+//     grant, of whatever owner
+//   - the rows of jit_leases, by time and name: dedup keys, and the leases with the positions of notices
+//   - the row of jit_mark_scopes: the claims of a scope, whose version decides
+//   - the rows of jit_sweeps, by name
+//
+// SQLite has one writer at a time and needs none of them.
 package ledger
 
 import (
@@ -44,7 +55,7 @@ type Ledger struct {
 	prepared   prepared // used by the lookups, which run one at a time
 	writes     *batch.Queue[[]jit.Entry, []error]
 	memory     memory
-	recalls    *batch.Queue[jit.Head, error]
+	recalls    *batch.Queue[[]jit.Head, error]
 }
 
 var _ jit.Ledger = (*Ledger)(nil)
@@ -72,7 +83,7 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 	l.lookups = batch.NewQueue(l.lookup)
 	l.writes = batch.NewGathering(l.record)
 	l.recalls = batch.NewQueue(l.recall)
-	l.memory.found = map[jit.Head]bool{}
+	l.memory.last, l.memory.found = map[string]jit.Head{}, map[jit.Head]bool{}
 	return l, nil
 }
 
@@ -134,7 +145,7 @@ func parseNamed[T any](kind, name, body string) (of T, err error) {
 	return of, nil
 }
 
-// head is the one row of jit_ledger.
+// head is the one row of jit_ledger. seq and hash are of the last event from before there were several chains.
 type head struct {
 	id     string
 	schema int
@@ -165,7 +176,7 @@ func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
-	l.known.Store(&schemaCheck{db, h.schema, time.Now()})
+	l.known.Store(&schemaCheck{db, h.schema, h.layout(), time.Now()})
 	return db, nil
 }
 
@@ -176,6 +187,7 @@ const checkValid = time.Second
 type schemaCheck struct {
 	db     *sql.DB
 	schema int
+	layout layout
 	at     time.Time
 }
 
@@ -195,24 +207,35 @@ func (l *Ledger) head(ctx context.Context, q headReader, suffix string) (head, e
 		return head{}, errOutdated
 	case err != nil:
 		return head{}, err
-	case h.schema > len(l.migrations):
-		return head{}, &jit.Error{
-			Attribute: "ledger",
-			Problem: fmt.Sprintf("%s has schema version %d, and this program knows versions up to %d",
-				l.db.name(), h.schema, len(l.migrations)),
-			Hint: "a newer version of this program has written to it; update to at least that version",
-			Err:  jit.ErrNewerLedger,
-		}
 	}
-	return h, nil
+	return h, l.checkSchema(h)
+}
+
+// checkSchema refuses a schema that is newer than this program.
+func (l *Ledger) checkSchema(h head) error {
+	if h.schema <= len(l.migrations) {
+		return nil
+	}
+	return &jit.Error{
+		Attribute: "ledger",
+		Problem: fmt.Sprintf("%s has schema version %d, and this program knows versions up to %d",
+			l.db.name(), h.schema, len(l.migrations)),
+		Hint: "a newer version of this program has written to it; update to at least that version",
+		Err:  jit.ErrNewerLedger,
+	}
 }
 
 // headless returns errOutdated if another process is creating the ledger, and an error if its head row was removed.
 func (l *Ledger) headless(ctx context.Context, q headReader) error {
 	var events int64
-	err := q.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM jit_events LIMIT 1) AS any_event").Scan(&events)
-	if err != nil && !l.db.absent(err) {
-		return err
+	for _, some := range []string{"SELECT 1 FROM jit_events LIMIT 1", "SELECT 1 FROM jit_chains WHERE head_seq > 0 LIMIT 1"} {
+		err := q.QueryRowContext(ctx, "SELECT count(*) FROM ("+some+") AS any_event").Scan(&events)
+		if err != nil && !l.db.absent(err) {
+			return err
+		}
+		if err != nil || events > 0 {
+			break
+		}
 	}
 	if events == 0 {
 		return errOutdated

@@ -94,7 +94,7 @@ func uses(t *testing.T, l *ledger.Ledger) map[string]error {
 	for _, err := range l.Grants(t.Context(), jit.Filter{}) {
 		errs["Grants"] = err
 	}
-	for _, err := range l.Events(t.Context(), 1) {
+	for _, err := range jit.AllEvents(t.Context(), l) {
 		errs["Events"] = err
 	}
 	_, errs["Policies"] = l.Policies(t.Context())
@@ -197,7 +197,7 @@ func TestClock(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	write(t, l, jit.Entry{Events: []jit.Event{{Kind: jit.EventDrift}}})
-	for e, err := range l.Events(t.Context(), 1) {
+	for e, err := range jit.AllEvents(t.Context(), l) {
 		if err != nil || !e.At.Equal(ledgertest.Epoch) {
 			t.Errorf("recorded at %s, %v", e.At, err)
 		}
@@ -229,7 +229,7 @@ func TestWriteThatTheDatabaseDrops(t *testing.T) {
 			t.Errorf("the record is %+v, %v", now, err)
 		}
 		n := 0
-		for _, err := range l.Events(t.Context(), 1) {
+		for _, err := range jit.AllEvents(t.Context(), l) {
 			if err != nil {
 				t.Fatal(err)
 			}

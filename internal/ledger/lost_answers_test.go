@@ -72,7 +72,7 @@ func loseAnswer(t *testing.T, url string, number int) {
 		t.Fatalf("revoked again: %v; access %v", err, p.Allowed("all", "bob", "reader"))
 	}
 	counts := map[jit.EventKind]int{}
-	for e, err := range l.Events(t.Context(), 1) {
+	for e, err := range jit.AllEvents(t.Context(), l) {
 		if err != nil {
 			t.Fatal(err)
 		}

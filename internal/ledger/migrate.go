@@ -53,7 +53,7 @@ func statements(text string) []string {
 }
 
 // migrate creates the ledger or brings it to the newest schema. Any number of processes may do so at once: the first
-// version creates only what is absent, and each later one is applied by the process that locks the head first. A
+// version creates only what is absent, and each later one is applied by the process that locks the ledger first. A
 // database may refuse the others, which then try again.
 func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 	h, err := l.head(ctx, db, "")
@@ -75,7 +75,7 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 // apply brings the schema from version to the next, unless another process has.
 func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, version int) error {
 	if version > 0 {
-		h, err := l.head(ctx, tx, l.forUpdate)
+		h, err := l.lockAll(ctx, tx)
 		if err != nil || h.schema > version {
 			return err
 		}
@@ -89,8 +89,21 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, version int) error {
 		_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET schema_version = $1", version+1)
 		return err
 	}
-	// The first event follows the id.
+	// Older programs let the first event follow the id.
 	_, err := tx.ExecContext(ctx, `INSERT INTO jit_ledger (singleton, id, schema_version, head_seq, head_hash)
 		VALUES (1, $1, 1, 0, $1) ON CONFLICT (singleton) DO NOTHING`, uuid.NewString())
 	return err
+}
+
+// lockAll locks the row of the ledger and all chains, so nobody else writes events or creates a chain.
+func (l *Ledger) lockAll(ctx context.Context, tx *sql.Tx) (*state, error) {
+	h, err := l.head(ctx, tx, l.forUpdate)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{head: h, tips: map[string]tip{}}
+	if h.schema >= chainsSchema {
+		err = l.addTips(ctx, tx, s.tips, " ORDER BY chain"+l.forUpdate)
+	}
+	return s, err
 }

@@ -32,10 +32,13 @@ var postgresDialect = dialect{
 	update:     updateUnnested,
 	forUpdate:  " FOR UPDATE",
 	skipLocked: " FOR UPDATE SKIP LOCKED",
-	// The locked head row gives the order; a stricter level would only add retries.
+	// The locked rows of the chains give the order; a stricter level would only add retries.
 	write:    sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	snapshot: sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
-	clock:    "SELECT CAST(extract(epoch FROM pg_catalog.clock_timestamp()) AS double precision)",
+	size: "SELECT CAST(sum(pg_catalog.pg_total_relation_size(pg_catalog.to_regclass(name))) AS bigint) FROM (VALUES " +
+		"('jit_ledger'), ('jit_grants'), ('jit_events'), ('jit_chains'), ('jit_log'), ('jit_policies'), ('jit_persons'), " +
+		"('jit_runs'), ('jit_marks'), ('jit_mark_scopes'), ('jit_leases'), ('jit_sweeps')) AS tables (name)",
+	clock: "SELECT CAST(extract(epoch FROM pg_catalog.clock_timestamp()) AS double precision)",
 }
 
 // insertUnnested inserts rows a page at a time.

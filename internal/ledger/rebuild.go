@@ -56,33 +56,33 @@ func (r *Report) add(m Mismatch) {
 	}
 }
 
-// rebuild compares the rows of grants, policies and persons with the facts in their events, which c has followed. It
+// rebuild compares the rows of grants, policies and persons with the facts in their events, which v has followed. It
 // holds one page of grants in memory at a time.
-func (l *Ledger) rebuild(ctx context.Context, tx *sql.Tx, schema int, c *chain, r *Report) error {
+func (v *verifier) rebuild(ctx context.Context) error {
 	for _, k := range namedKinds {
-		if schema < k.since {
+		if v.state.schema < k.since {
 			continue
 		}
-		if err := l.rebuildNamed(ctx, tx, k, c.told[k.noun], r); err != nil {
+		if err := v.rebuildNamed(ctx, v.tx, k, v.told[k.noun], v.report); err != nil {
 			return err
 		}
 	}
-	if schema >= runsSchema {
-		if err := l.rebuildRuns(ctx, tx, c.runs, r); err != nil {
+	if v.state.schema >= runsSchema {
+		if err := v.rebuildRuns(ctx, v.tx, v.runs, v.report); err != nil {
 			return err
 		}
 	}
-	next := l.grantPages(tx, schema)
+	next := v.grantPages(v.tx, v.state.schema, v.report.Owner)
 	for {
 		page, more, err := next(ctx)
 		if err != nil {
 			return err
 		}
-		if err := l.rebuildPage(ctx, tx, page, &c.persons, r); err != nil {
+		if err := v.rebuildPage(ctx, page); err != nil {
 			return err
 		}
 		if !more {
-			return l.removed(ctx, tx, r)
+			return v.removed(ctx)
 		}
 	}
 }
@@ -94,12 +94,15 @@ type storedRow struct {
 	err   error
 }
 
-// grantPages returns a function that reads the next page of all grants by their id.
-func (l *Ledger) grantPages(tx *sql.Tx, schema int) func(context.Context) (page []storedRow, more bool, err error) {
+// grantPages returns a function that reads the next page of the grants of an owner, or of all, by their id.
+func (l *Ledger) grantPages(tx *sql.Tx, schema int, owner string) func(context.Context) (page []storedRow, more bool, err error) {
 	last, first := "", true
 	return func(ctx context.Context) ([]storedRow, bool, error) {
 		where, args := " WHERE id > $2", []any{int64(pageSize), last}
-		if first { // SQLite can also store a row whose id is NULL
+		switch {
+		case owner != "":
+			where, args = where+" AND owner = $3", append(args, owner)
+		case first: // SQLite can also store a row whose id is NULL
 			where, args = "", args[:1]
 		}
 		page, err := collect(ctx, tx, scanStored,
@@ -136,21 +139,31 @@ func scanStored(rows *sql.Rows) (storedRow, error) {
 
 // told is what the events tell about one grant.
 type told struct {
+	chain   string
 	account jit.Account
 	trial   approval.Trial
 }
 
-func (l *Ledger) rebuildPage(
-	ctx context.Context, tx *sql.Tx, page []storedRow, persons *approval.History, r *Report,
-) error {
+// owns reports whether an event is where those of the grant are: in the chain of its owner, or in [jit.AllChain] as long
+// as the ledger did not know the grant, or had one chain only. An event elsewhere is a fault.
+func (t *told) owns(e jit.Event) bool {
+	if e.InChain() == t.chain || e.InChain() == jit.AllChain {
+		return true
+	}
+	t.trial.Faults = append(t.trial.Faults, fmt.Sprintf("event %s about it is in the chain of another owner", e.Place()))
+	return false
+}
+
+func (v *verifier) rebuildPage(ctx context.Context, page []storedRow) error {
+	r := v.report
 	grants := make(map[jit.ID]*told, len(page))
 	ids := make([]jit.ID, len(page))
 	for i, row := range page {
 		ids[i] = row.grant.ID
-		grants[row.grant.ID] = &told{trial: approval.Trial{History: persons, Ledger: r.Ledger}}
+		grants[row.grant.ID] = &told{chain: jit.ChainOf(row.grant.Owner), trial: approval.Trial{History: &v.persons, Ledger: r.Ledger}}
 	}
-	err := l.visitOf(ctx, tx, ids, func(e jit.Event) bool {
-		if g, wanted := grants[e.Grant]; wanted {
+	err := v.visitOf(ctx, v.tx, v.state.layout(), ids, func(e jit.Event) bool {
+		if g, wanted := grants[e.Grant]; wanted && g.owns(e) {
 			g.account.Add(e)
 			g.trial.Add(e, &g.account)
 		}
@@ -197,12 +210,25 @@ const rowRemoved = "its row was removed, but its events are still there"
 
 // removed adds the grants that have events but no row. Bindings that the ledger does not know also have events, but
 // were never requested.
-func (l *Ledger) removed(ctx context.Context, tx *sql.Tx, r *Report) error {
-	return each(ctx, tx, scanOne[jit.ID], func(id jit.ID) bool {
-		r.add(Mismatch{Grant: id, Problem: rowRemoved})
+func (v *verifier) removed(ctx context.Context) error {
+	var args []any
+	only := ""
+	if v.report.Owner != "" {
+		only, args = " AND chain = $1", []any{jit.ChainOf(v.report.Owner)}
+	}
+	return each(ctx, v.tx, scanOne[jit.ID], func(id jit.ID) bool {
+		v.report.add(Mismatch{Grant: id, Problem: rowRemoved})
 		return true
-	}, `SELECT DISTINCT grant_id FROM jit_events WHERE grant_id <> '' AND kind IN ('requested', 'adopted')
-		AND NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_events.grant_id)`)
+	}, "SELECT DISTINCT grant_id FROM ("+v.state.layout().union(func(table string) string {
+		if table == oldTable && only != "" { // whose grants these were is not known
+			return "SELECT grant_id FROM jit_events WHERE 1 = 0"
+		}
+		of := ""
+		if table == logTable {
+			of = only
+		}
+		return "SELECT grant_id FROM " + table + " WHERE grant_id <> '' AND kind IN ('requested', 'adopted')" + of
+	})+") AS asked WHERE NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = asked.grant_id)", args...)
 }
 
 // facts are the details of the events that recorded named things last, by name.

@@ -22,7 +22,7 @@ func TestAcceptTheSameBackupTwice(t *testing.T) {
 		_, err := opened(t, r.url).Accept(t.Context(), carol, "restored", "")
 		must(t, err)
 		must(t, say(t, daemon, true))
-		state := daemon.Head()
+		state := newest(daemon)
 		r.back(t)
 		mustBeBehind(t, daemon.Recall(t.Context()))
 		mustBeBehind(t, say(t, daemon, true)) // it records that, with the epoch
@@ -48,7 +48,7 @@ func TestAcceptanceThatOnlyAStateRemembers(t *testing.T) {
 		_, err := l.Accept(t.Context(), carol, "the first", "")
 		must(t, err)
 		must(t, say(t, l, true))
-		lost := l.Head()
+		lost := newest(l)
 		r.back(t)
 		_ = os.Remove(strings.TrimPrefix(r.url, "sqlite://") + headFile)
 		run := func() *Ledger {

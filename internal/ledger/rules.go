@@ -33,9 +33,9 @@ func (l *Ledger) ChangedRules(ctx context.Context, run string) (bool, error) {
 // word: SQLite uses the index for nothing else.
 const ruleEvents = "kind IN ('policy_changed', 'policy_removed', 'person_changed', 'person_removed') AND "
 
-// Rules returns the events that change policies and persons from sequence number first on, in order.
+// Rules returns the events that change policies and persons from sequence number first of [jit.AllChain] on, in order.
 func (l *Ledger) Rules(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
-	return l.eventsFrom(ctx, ruleEvents, first)
+	return l.eventsFrom(ctx, jit.AllChain, ruleEvents, first)
 }
 
 // unsignedGrants selects the grants that are [jit.Grant.Unsigned].

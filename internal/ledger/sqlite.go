@@ -46,6 +46,7 @@ var sqliteDialect = dialect{
 	insert:   insertEach,
 	update:   updateEach,
 	prepares: true,
+	size:     "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
 }
 
 // insertEach inserts row by row: SQLite parses one statement of many rows slower than it runs a short one many times.

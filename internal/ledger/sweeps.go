@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -29,18 +30,20 @@ func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
 		owners = jit.Owners{jit.AllOwners}
 	}
 	var rows [][]any
-	for _, owner := range owners {
-		for _, target := range s.Targets {
+	targets := slices.Sorted(slices.Values(s.Targets)) // so that two writers cannot wait for each other
+	for _, owner := range slices.Sorted(slices.Values(owners)) {
+		for _, target := range targets {
 			rows = append(rows, []any{owner, target, at.UnixMicro()})
 		}
 	}
-	return l.fail("write", l.transact(ctx, func(ctx context.Context, tx *sql.Tx, _ head) error {
+	return l.fail("write", l.transact(ctx, nil, func(ctx context.Context, tx *sql.Tx, _ *state) error {
 		err := l.insert(ctx, tx, "jit_sweeps", []string{"owner", "target", "swept_at"}, rows,
 			" ON CONFLICT (owner, target) DO UPDATE SET swept_at = excluded.swept_at")
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "DELETE FROM jit_sweeps WHERE swept_at <= $1", at.Add(-forgetAfter).UnixMicro())
+		_, err = tx.ExecContext(ctx, "DELETE FROM jit_sweeps WHERE (owner, target) IN (SELECT owner, target FROM jit_sweeps "+
+			"WHERE swept_at <= $1"+l.skipLocked+")", at.Add(-forgetAfter).UnixMicro())
 		return err
 	}))
 }

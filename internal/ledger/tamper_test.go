@@ -47,8 +47,8 @@ func victimOf(t *testing.T, events int) victim {
 	write(t, l, entries...)
 	v := victim{ledger: l, db: raw(t, url)}
 	v.db.SetMaxOpenConns(1)
-	run(t, v.db, "PRAGMA synchronous = OFF", "CREATE TABLE kept AS SELECT * FROM jit_events")
-	for e, err := range l.Events(t.Context(), 1) {
+	run(t, v.db, "PRAGMA synchronous = OFF", "CREATE TABLE kept AS SELECT * FROM jit_log")
+	for e, err := range jit.AllEvents(t.Context(), l) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func (v victim) damaged(t tester, statements ...string) ledger.Report {
 	if err != nil {
 		t.Fatalf("%q: %v", statements, err)
 	}
-	atOnce("DELETE FROM jit_events", "INSERT INTO jit_events SELECT * FROM kept")
+	atOnce("DELETE FROM jit_log", "INSERT INTO jit_log SELECT * FROM kept")
 	return r
 }
 
@@ -99,7 +99,7 @@ func kinds(r ledger.Report) string {
 
 // edits are the ways to change one event: each column to another value and to a value of the wrong type.
 var edits = []string{
-	"recorded_at = recorded_at + 1", "recorded_at = 9000000000000000000", "recorded_at = -9000000000000000000", "recorded_at = 'noon'", "recorded_at = 0.5",
+	"recorded_at = recorded_at + 1", "after_seq = 7", "after_seq = 'x'", "recorded_at = 9000000000000000000", "recorded_at = -9000000000000000000", "recorded_at = 'noon'", "recorded_at = 0.5",
 	"kind = kind || 'x'", "kind = ''", "grant_id = grant_id || 'x'", "policy = policy || ' '", "actor = 'mallory'", "actor = x'ff'", "change_ref = ''",
 	"source = 'sweeper'", `detail = '{"reason":"another"}'`, "detail = '{'", "detail = detail || ' '", "prev = ''", "prev = hash", "hash = prev", "hash = upper(hash)", "hash = ''",
 }
@@ -119,10 +119,10 @@ func TestVerifyNamesEverySingleChange(t *testing.T) {
 	ways := []func(at int){
 		func(at int) {
 			check(fmt.Sprintf("edited %d", at),
-				fmt.Sprintf("UPDATE jit_events SET %s WHERE seq = %d", edits[at/6%len(edits)], at))
+				fmt.Sprintf("UPDATE jit_log SET %s WHERE seq = %d", edits[at/6%len(edits)], at))
 		},
 		func(at int) {
-			check(fmt.Sprintf("removed %d", at), fmt.Sprintf("DELETE FROM jit_events WHERE seq = %d", at))
+			check(fmt.Sprintf("removed %d", at), fmt.Sprintf("DELETE FROM jit_log WHERE seq = %d", at))
 		},
 		func(at int) { check(fmt.Sprintf("inserted %d", n+at), copyOf(n+at, at)) },
 		func(at int) { // in the middle
@@ -155,7 +155,7 @@ func TestVerifyNamesEverySingleChange(t *testing.T) {
 	}
 	for i, edit := range edits {
 		at := []int{1, n / 2, n}[i%3]
-		check(fmt.Sprintf("edited %d", at), fmt.Sprintf("UPDATE jit_events SET %s WHERE seq = %d", edit, at))
+		check(fmt.Sprintf("edited %d", at), fmt.Sprintf("UPDATE jit_log SET %s WHERE seq = %d", edit, at))
 	}
 	moved := ""
 	for seq := 1; seq <= n; seq++ {
@@ -167,22 +167,22 @@ func TestVerifyNamesEverySingleChange(t *testing.T) {
 // A row without a valid number is named, and reading the events fails.
 func TestVerifyNamesWhatHasNoNumber(t *testing.T) {
 	v := victimOf(t, 20)
-	for _, number := range []string{"'x'", "NULL", "5.5", "x'00'"} {
-		r := v.damaged(t, "UPDATE jit_events SET seq = "+number+" WHERE seq = 5")
+	for _, number := range []string{"'x'", "5.5", "x'00'"} {
+		r := v.damaged(t, "UPDATE jit_log SET seq = "+number+" WHERE seq = 5")
 		if len(r.Damage) != 1 ||
-			r.Damage[0].String() != "an event without a number was reordered: it was recorded as event 5" {
+			r.Damage[0].String() != "an event without a number in chain _all was reordered: it was recorded as event 5" {
 			t.Errorf("seq = %s: %v", number, r.Damage)
 		}
-		r = v.damaged(t, strings.Replace(copyOf(21, 5), "SELECT 21,", "SELECT "+number+",", 1),
-			"UPDATE jit_events SET hash = 'x' WHERE typeof(seq) <> 'integer'")
+		r = v.damaged(t, strings.Replace(copyOf(21, 5), "SELECT chain, 21,", "SELECT chain, "+number+",", 1),
+			"UPDATE jit_log SET hash = 'x' WHERE typeof(seq) <> 'integer'")
 		if len(r.Damage) != 1 ||
-			r.Damage[0].String() != "an event without a number was inserted: events are numbered from 1" {
+			r.Damage[0].String() != "an event without a number in chain _all was inserted: events are numbered from 1" {
 			t.Errorf("a new row with seq = %s: %v", number, r.Damage)
 		}
 	}
-	run(t, v.db, "UPDATE jit_events SET seq = 'x' WHERE seq = 5")
+	run(t, v.db, "UPDATE jit_log SET seq = 'x' WHERE seq = 5")
 	var last error
-	for _, err := range v.ledger.Events(t.Context(), 1) {
+	for _, err := range jit.AllEvents(t.Context(), v.ledger) {
 		last = err
 	}
 	if last == nil || !strings.Contains(last.Error(), "jit audit verify") {
@@ -240,7 +240,7 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 				rows[at], rows[with] = rows[with], rows[at]
 			}
 		}
-		statements := []string{"DELETE FROM jit_events"}
+		statements := []string{"DELETE FROM jit_log"}
 		tampered := map[int64]bool{} // rows that differ from the event recorded under their number
 		present := map[int64]bool{}  // recorded events that are present at any position
 		for i, row := range rows {
@@ -265,25 +265,25 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 			}
 		}
 		for _, seq := range slices.Sorted(maps.Keys(tampered)) {
-			if tampered[seq] && !named[seq] && seq >= r.VouchedFrom {
+			if tampered[seq] && !named[seq] && seq >= r.Chains[0].VouchedFrom {
 				rt.Errorf("event %d differs from the record and is not named, though the head vouches from %d: %s",
-					seq, r.VouchedFrom, kinds(r))
+					seq, r.Chains[0].VouchedFrom, kinds(r))
 			}
 		}
 		for seq := int64(1); seq <= n; seq++ {
 			_, there := tampered[seq]
-			if !present[seq] && !there && !removed[seq] && seq >= r.VouchedFrom {
+			if !present[seq] && !there && !removed[seq] && seq >= r.Chains[0].VouchedFrom {
 				rt.Errorf("event %d is missing and is not named: %s", seq, kinds(r))
 			}
-			if present[seq] && removed[seq] && seq >= r.VouchedFrom ||
-				there && !tampered[seq] && named[seq] && seq >= r.VouchedFrom {
-				rt.Errorf("event %d is unchanged and is named, though the head vouches from %d: %s", seq, r.VouchedFrom,
+			if present[seq] && removed[seq] && seq >= r.Chains[0].VouchedFrom ||
+				there && !tampered[seq] && named[seq] && seq >= r.Chains[0].VouchedFrom {
+				rt.Errorf("event %d is unchanged and is named, though the head vouches from %d: %s", seq, r.Chains[0].VouchedFrom,
 					kinds(r))
 			}
 		}
 		whole := len(rows) == n && !slices.Contains(slices.Collect(maps.Values(tampered)), true) && len(tampered) == n
-		if r.OK() != whole || whole != (r.VouchedFrom == 1 && r.OK()) {
-			rt.Errorf("OK is %v, from %d; the record is whole: %v", r.OK(), r.VouchedFrom, whole)
+		if r.OK() != whole || whole != (r.Chains[0].VouchedFrom == 1 && r.OK()) {
+			rt.Errorf("OK is %v, from %d; the record is whole: %v", r.OK(), r.Chains[0].VouchedFrom, whole)
 		}
 	})
 }
@@ -292,13 +292,13 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 func insertion(seq int64, row stored) string {
 	e := row.event
 	source := fmt.Sprintf(
-		"SELECT %d, recorded_at, kind, grant_id, policy, '%s', change_ref, source, detail, '%s', '%s' FROM kept WHERE seq = ",
+		"SELECT chain, %d, recorded_at, kind, grant_id, policy, '%s', change_ref, source, detail, after_seq, '%s', '%s' FROM kept WHERE seq = ",
 		seq,
 		e.Name,
 		e.Prev,
 		e.Hash,
 	)
-	return "INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash) " + source + fmt.Sprint(
+	return "INSERT INTO jit_log (chain, seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, after_seq, prev, hash) " + source + fmt.Sprint(
 		row.from,
 	)
 }

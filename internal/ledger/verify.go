@@ -4,24 +4,24 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strconv"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // Report is the result of [Ledger.Verify].
 type Report struct {
-	// Ledger is the id of the ledger, which the first event follows; empty if there is no ledger.
+	// Ledger is the id of the ledger; empty if there is no ledger.
 	Ledger string `json:"ledger"`
-	// Events counts the stored events.
+	// Owner is the owner whose chain was checked, with [jit.AllChain]; empty if all were.
+	Owner string `json:"owner,omitempty"`
+	// Events counts the stored events of the checked chains.
 	Events int64 `json:"events"`
-	// Seq is the sequence number of the last event.
-	Seq int64 `json:"seq"`
-	// Head is the hash of the last event in the head row. Anyone who can write to the database can write a whole new
-	// chain; only a head that was kept elsewhere reveals it.
-	Head string `json:"head"`
-	// Damage lists the damaged events, in the order of the sequence numbers.
+	// Root is the hash that binds the last events of all chains, as jit_chains has them: see [jit.Root]. Anyone who can
+	// write to the database can write whole new chains; only heads that were kept elsewhere reveal it.
+	Root string `json:"root"`
+	// Chains are the checked chains, [jit.AllChain] first and then by name.
+	Chains []ChainReport `json:"chains,omitempty"`
+	// Damage lists the damaged events, by chain, in the order of the sequence numbers.
 	Damage []Damage `json:"damage,omitempty"`
 	// Grants counts the grants that were rebuilt from their events. Older counts those of them whose events an older
 	// program wrote without some facts, which cannot be compared.
@@ -30,9 +30,17 @@ type Report struct {
 	// Mismatches are the first maxMismatches rows that differ from their events; MismatchCount counts all.
 	Mismatches    []Mismatch `json:"mismatches,omitempty"`
 	MismatchCount int64      `json:"mismatch_count"`
-	// VouchedFrom is the first event that the head vouches for: from there on, each event is followed by its recorded
+}
+
+// ChainReport is the result for one chain.
+type ChainReport struct {
+	// Tip is the last event by jit_chains.
+	jit.Tip
+	// Events counts the stored events.
+	Events int64 `json:"events"`
+	// VouchedFrom is the first event that the tip vouches for: from there on, each event is followed by its recorded
 	// hash. Events before a break in the chain may have been rewritten. It is 1 if the chain is whole, and one more
-	// than the last event if the head vouches for none.
+	// than the last event if the tip vouches for none.
 	VouchedFrom int64 `json:"vouched_from"`
 }
 
@@ -42,16 +50,16 @@ func (r Report) OK() bool { return r.Findings() == 0 }
 // Findings counts the damaged events and the rows that differ.
 func (r Report) Findings() int64 { return int64(len(r.Damage)) + r.MismatchCount }
 
-// Vouched returns a sentence about the events that the head still vouches for, for a record that is not intact.
-func (r Report) Vouched() string {
+// Vouched returns a sentence about the events that the tip of a damaged chain still vouches for.
+func (c ChainReport) Vouched() string {
 	switch {
-	case r.VouchedFrom > r.Seq:
-		return "The head vouches for no event: all of them may have been rewritten."
-	case r.VouchedFrom == 1:
-		return fmt.Sprintf("The head vouches for events 1 to %d.", r.Seq)
+	case c.VouchedFrom > c.Seq:
+		return fmt.Sprintf("The head of chain %s vouches for no event: all of them may have been rewritten.", c.Chain)
+	case c.VouchedFrom == 1:
+		return fmt.Sprintf("The head of chain %s vouches for events 1 to %d.", c.Chain, c.Seq)
 	}
-	return fmt.Sprintf("The head vouches for events %d to %d; the events before them may have been rewritten.",
-		r.VouchedFrom, r.Seq)
+	return fmt.Sprintf("The head of chain %s vouches for events %d to %d; the events before them may have been rewritten.",
+		c.Chain, c.VouchedFrom, c.Seq)
 }
 
 // DamageKind says what happened to an event.
@@ -69,9 +77,10 @@ const (
 	Reordered DamageKind = "reordered"
 )
 
-// Damage is one finding about the events from First to Last, which differ only if several in a row were removed. For a
-// row without a number, which SQLite can store, both are the least int64.
+// Damage is one finding about the events from First to Last of a chain, which differ only if several in a row were
+// removed. For a row without a number, which SQLite can store, both are the least int64.
 type Damage struct {
+	Chain  string     `json:"chain"`
 	Kind   DamageKind `json:"kind"`
 	First  int64      `json:"first"`
 	Last   int64      `json:"last"`
@@ -80,92 +89,50 @@ type Damage struct {
 
 // String returns the finding as a sentence.
 func (d Damage) String() string {
+	first := jit.PlaceIn(d.Chain, d.First)
 	if d.First == unnumbered {
-		return fmt.Sprintf("an event without a number was %s: %s", d.Kind, d.Detail)
+		return fmt.Sprintf("an event without a number in chain %s was %s: %s", d.Chain, d.Kind, d.Detail)
 	}
 	if d.First == d.Last {
-		return fmt.Sprintf("event %d was %s: %s", d.First, d.Kind, d.Detail)
+		return fmt.Sprintf("event %s was %s: %s", first, d.Kind, d.Detail)
 	}
-	return fmt.Sprintf("events %d to %d were %s: %s", d.First, d.Last, d.Kind, d.Detail)
+	return fmt.Sprintf("events %s to %d were %s: %s", first, d.Last, d.Kind, d.Detail)
 }
 
-// Verify checks the events against their hashes, their order and the head, rebuilds grants, policies and persons from
-// them, and checks the decisions of people again, in one consistent view of the ledger. A ledger that does not exist is intact and has no events.
-func (l *Ledger) Verify(ctx context.Context) (Report, error) {
+// Verify checks the events of each chain against their hashes, their order and the tip, rebuilds grants, policies and
+// persons from them, and checks the decisions of people again, in one consistent view of the ledger. Damage in one chain
+// accuses no other. A ledger that does not exist is intact and has no events.
+func (l *Ledger) Verify(ctx context.Context) (Report, error) { return l.verify(ctx, "") }
+
+// VerifyOwner is [Ledger.Verify] for the chain of one owner, the grants of that owner and [jit.AllChain], whose rules
+// decide on them.
+func (l *Ledger) VerifyOwner(ctx context.Context, owner string) (Report, error) {
+	return l.verify(ctx, owner)
+}
+
+func (l *Ledger) verify(ctx context.Context, owner string) (Report, error) {
 	var r Report
 	err := l.inSnapshot(ctx, func(tx *sql.Tx) error {
-		h, err := l.head(ctx, tx, "")
+		s, err := l.state(ctx, tx)
 		if err != nil {
 			return err
 		}
-		r = Report{Ledger: h.id, Head: h.hash, Seq: h.seq}
-		c := chain{head: head{id: h.id, hash: h.id}, whole: true,
-			told: map[string]facts{"policy": {}, "person": {}}, runs: map[string]string{}}
-		if err := l.walk(ctx, tx, c.add); err != nil {
+		r = Report{Ledger: s.id, Owner: owner, Root: jit.Root(s.id, s.list())}
+		v := verifier{Ledger: l, tx: tx, state: s, report: &r, told: map[string]facts{"policy": {}, "person": {}},
+			runs: map[string]string{}}
+		chains, err := v.chains(ctx, owner)
+		if err != nil {
 			return err
 		}
-		r.Events = c.events
-		if err := l.rebuild(ctx, tx, h.schema, &c, &r); err != nil {
-			return err
-		}
-		if c.whole && c.head.seq == h.seq && c.head.hash == h.hash {
-			r.VouchedFrom = 1
-			return nil
-		}
-		found := newFindings(h)
-		// The neighbours of an event that does not match its hash show where it came from, so all are indexed first.
-		for _, visit := range []func(jit.Event){found.index, found.locate} {
-			if err := l.walk(ctx, tx, visit); err != nil {
+		for _, chain := range chains {
+			if err := v.check(ctx, chain); err != nil {
 				return err
 			}
 		}
-		r.Damage, r.VouchedFrom = found.damage()
-		return nil
+		return v.rebuild(ctx)
 	})
 	if err != nil {
 		return Report{}, err
 	}
 	return r, nil
-}
-
-// chain follows the events from the first to the last.
-type chain struct {
-	head   head
-	events int64
-	// whole: each event has its hash and follows the one before.
-	whole bool
-	// told are the facts of the events that recorded each policy and person last, by kind.
-	told map[string]facts
-	// runs are the first changes of policies and persons, by the run of Terraform.
-	runs map[string]string
-	// persons are those who could decide, at each time.
-	persons approval.History
-}
-
-func (c *chain) add(e jit.Event) {
-	c.events++
-	c.whole = c.whole && e.Seq == c.head.seq+1 && e.Prev == c.head.hash && e.Sum() == e.Hash
-	c.head.seq, c.head.hash = e.Seq, e.Hash
-	c.persons.Add(e)
-	if run := e.Run(); run != "" && c.runs[run] == "" {
-		c.runs[run] = strconv.FormatInt(e.Seq, 10)
-	}
-	switch e.Kind {
-	case jit.EventPolicyChanged:
-		c.told["policy"][e.Policy] = e.Detail
-	case jit.EventPolicyRemoved:
-		delete(c.told["policy"], e.Policy)
-	case jit.EventPersonChanged:
-		c.told["person"][e.Person()] = e.Detail
-	case jit.EventPersonRemoved:
-		delete(c.told["person"], e.Person())
-	}
-}
-
-// walk passes all events to visit, in the order of their sequence numbers.
-func (l *Ledger) walk(ctx context.Context, tx *sql.Tx, visit func(jit.Event)) error {
-	return each(ctx, tx, scanEvent, func(e jit.Event) bool {
-		visit(e)
-		return true
-	}, selectEvent+" ORDER BY seq")
 }

@@ -13,8 +13,9 @@ import (
 // copyOf returns a statement that inserts a copy of event from at seq.
 func copyOf(seq, from int) string {
 	return fmt.Sprintf(
-		`INSERT INTO jit_events (seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash)
-		SELECT %d, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, prev, hash FROM jit_events WHERE seq = %d`,
+		`INSERT INTO jit_log (chain, seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, after_seq, prev, hash)
+		SELECT chain, %d, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, after_seq, prev, hash
+		FROM jit_log WHERE seq = %d`,
 		seq,
 		from,
 	)
@@ -23,27 +24,27 @@ func copyOf(seq, from int) string {
 // shift returns statements that renumber the events from first on, with free numbers in between.
 func shift(first, by int) []string {
 	return []string{
-		fmt.Sprintf("UPDATE jit_events SET seq = -seq WHERE seq >= %d", first),
-		fmt.Sprintf("UPDATE jit_events SET seq = -seq + %d WHERE seq <= -%d", by, first),
+		fmt.Sprintf("UPDATE jit_log SET seq = -seq WHERE seq >= %d", first),
+		fmt.Sprintf("UPDATE jit_log SET seq = -seq + %d WHERE seq <= -%d", by, first),
 	}
 }
 
 func swap(a, b int) []string {
 	return []string{
-		fmt.Sprintf("UPDATE jit_events SET seq = -1 WHERE seq = %d", a),
-		fmt.Sprintf("UPDATE jit_events SET seq = %d WHERE seq = %d", a, b),
-		fmt.Sprintf("UPDATE jit_events SET seq = %d WHERE seq = -1", b),
+		fmt.Sprintf("UPDATE jit_log SET seq = -1 WHERE seq = %d", a),
+		fmt.Sprintf("UPDATE jit_log SET seq = %d WHERE seq = %d", a, b),
+		fmt.Sprintf("UPDATE jit_log SET seq = %d WHERE seq = -1", b),
 	}
 }
 
 // rehash sets an event's hash to that of its present content.
 func rehash(t *testing.T, l *ledger.Ledger, seq int64) string {
 	t.Helper()
-	for e, err := range l.Events(t.Context(), seq) {
+	for e, err := range l.Events(t.Context(), jit.AllChain, seq) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf("UPDATE jit_events SET hash = '%s' WHERE seq = %d", e.Sum(), seq)
+		return fmt.Sprintf("UPDATE jit_log SET hash = '%s' WHERE seq = %d", e.Sum(), seq)
 	}
 	t.Fatalf("no event %d", seq)
 	return ""
@@ -70,42 +71,42 @@ func TestVerify(t *testing.T) {
 		want   string
 	}{
 		{"whole", nil, nil, ""},
-		{"kind edited", []string{"UPDATE jit_events SET kind = 'revoked' WHERE seq = 5"}, nil, "edited 5"},
-		{"actor edited", []string{"UPDATE jit_events SET actor = 'mallory' WHERE seq = 5"}, nil, "edited 5"},
-		{"time edited", []string{"UPDATE jit_events SET recorded_at = recorded_at + 1 WHERE seq = 5"}, nil, "edited 5"},
-		{"detail edited", []string{"UPDATE jit_events SET detail = '{}' WHERE seq = 5"}, nil, "edited 5"},
-		{"detail unreadable", []string{"UPDATE jit_events SET detail = '{' WHERE seq = 5"}, nil, "edited 5"},
-		{"hash edited", []string{"UPDATE jit_events SET hash = 'x' WHERE seq = 5"}, nil, "edited 5"},
-		{"link edited", []string{"UPDATE jit_events SET prev = 'x' WHERE seq = 5"}, nil, "edited 5"},
-		{"first edited", []string{"UPDATE jit_events SET actor = '' WHERE seq = 1"}, nil, "edited 1"},
-		{"last edited", []string{"UPDATE jit_events SET actor = '' WHERE seq = 20"}, nil, "edited 20"},
+		{"kind edited", []string{"UPDATE jit_log SET kind = 'revoked' WHERE seq = 5"}, nil, "edited 5"},
+		{"actor edited", []string{"UPDATE jit_log SET actor = 'mallory' WHERE seq = 5"}, nil, "edited 5"},
+		{"time edited", []string{"UPDATE jit_log SET recorded_at = recorded_at + 1 WHERE seq = 5"}, nil, "edited 5"},
+		{"detail edited", []string{"UPDATE jit_log SET detail = '{}' WHERE seq = 5"}, nil, "edited 5"},
+		{"detail unreadable", []string{"UPDATE jit_log SET detail = '{' WHERE seq = 5"}, nil, "edited 5"},
+		{"hash edited", []string{"UPDATE jit_log SET hash = 'x' WHERE seq = 5"}, nil, "edited 5"},
+		{"link edited", []string{"UPDATE jit_log SET prev = 'x' WHERE seq = 5"}, nil, "edited 5"},
+		{"first edited", []string{"UPDATE jit_log SET actor = '' WHERE seq = 1"}, nil, "edited 1"},
+		{"last edited", []string{"UPDATE jit_log SET actor = '' WHERE seq = 20"}, nil, "edited 20"},
 		{
 			"three edited",
-			[]string{"UPDATE jit_events SET actor = '' WHERE seq IN (2, 3, 19)"},
+			[]string{"UPDATE jit_log SET actor = '' WHERE seq IN (2, 3, 19)"},
 			nil,
 			"edited 2, edited 3, edited 19",
 		},
-		{"edited and hashed anew", []string{"UPDATE jit_events SET actor = '' WHERE seq = 5"}, []int64{5}, "edited 5"},
+		{"edited and hashed anew", []string{"UPDATE jit_log SET actor = '' WHERE seq = 5"}, []int64{5}, "edited 5"},
 		{
 			"last edited and hashed anew",
-			[]string{"UPDATE jit_events SET actor = '' WHERE seq = 20"},
+			[]string{"UPDATE jit_log SET actor = '' WHERE seq = 20"},
 			[]int64{20},
 			"edited 20",
 		},
-		{"another beginning", []string{"UPDATE jit_events SET prev = 'x' WHERE seq = 1"}, []int64{1}, "edited 1"},
-		{"removed", []string{"DELETE FROM jit_events WHERE seq = 5"}, nil, "removed 5"},
-		{"first removed", []string{"DELETE FROM jit_events WHERE seq = 1"}, nil, "removed 1"},
+		{"another beginning", []string{"UPDATE jit_log SET prev = 'x' WHERE seq = 1"}, []int64{1}, "edited 1"},
+		{"removed", []string{"DELETE FROM jit_log WHERE seq = 5"}, nil, "removed 5"},
+		{"first removed", []string{"DELETE FROM jit_log WHERE seq = 1"}, nil, "removed 1"},
 		{
 			"several removed",
-			[]string{"DELETE FROM jit_events WHERE seq IN (4, 5, 6, 9)"},
+			[]string{"DELETE FROM jit_log WHERE seq IN (4, 5, 6, 9)"},
 			nil,
 			"removed 4-6, removed 9",
 		},
-		{"all removed", []string{"DELETE FROM jit_events"}, nil, "removed 1-20"},
-		{"tail cut", []string{"DELETE FROM jit_events WHERE seq > 17"}, nil, "removed 18-20"},
+		{"all removed", []string{"DELETE FROM jit_log"}, nil, "removed 1-20"},
+		{"tail cut", []string{"DELETE FROM jit_log WHERE seq > 17"}, nil, "removed 18-20"},
 		{
 			"removed and closed up",
-			concat([]string{"DELETE FROM jit_events WHERE seq = 5"}, shift(6, -1)),
+			concat([]string{"DELETE FROM jit_log WHERE seq = 5"}, shift(6, -1)),
 			nil,
 			"removed 5, " + moved(5, 19),
 		},
@@ -116,7 +117,7 @@ func TestVerify(t *testing.T) {
 			"inserted at the end, well linked",
 			[]string{
 				copyOf(21, 20),
-				"UPDATE jit_events SET prev = (SELECT hash FROM jit_events WHERE seq = 20) WHERE seq = 21",
+				"UPDATE jit_log SET prev = (SELECT hash FROM jit_log WHERE seq = 20) WHERE seq = 21",
 			},
 			[]int64{21},
 			"inserted 21",
@@ -129,7 +130,7 @@ func TestVerify(t *testing.T) {
 				shift(6, 1),
 				[]string{
 					copyOf(6, 3),
-					"UPDATE jit_events SET prev = (SELECT hash FROM jit_events WHERE seq = 5) WHERE seq = 6",
+					"UPDATE jit_log SET prev = (SELECT hash FROM jit_log WHERE seq = 5) WHERE seq = 6",
 				},
 			),
 			[]int64{6},
@@ -140,8 +141,8 @@ func TestVerify(t *testing.T) {
 			concat(
 				swap(2, 3),
 				[]string{
-					"DELETE FROM jit_events WHERE seq = 8",
-					"UPDATE jit_events SET actor = '' WHERE seq = 12",
+					"DELETE FROM jit_log WHERE seq = 8",
+					"UPDATE jit_log SET actor = '' WHERE seq = 12",
 					copyOf(30, 1),
 				},
 			),
@@ -155,7 +156,7 @@ func TestVerify(t *testing.T) {
 			write(t, l, jit.Entry{Events: []jit.Event{ledgertest.Event(ledgertest.Grant(n).ID)}})
 		}
 		before := verify(t, l)
-		if !before.OK() || before.Events != 20 || before.Ledger == "" || len(before.Head) != 64 {
+		if !before.OK() || before.Events != 20 || before.Ledger == "" || len(before.Root) != 64 {
 			t.Fatalf("before: %+v", before)
 		}
 		db := raw(t, url)
@@ -167,8 +168,8 @@ func TestVerify(t *testing.T) {
 		if got := kinds(r); got != want || r.OK() != (want == "") {
 			t.Errorf("found %q, want %q\n%v", got, want, r.Damage)
 		}
-		if r.Head != before.Head || r.Ledger != before.Ledger {
-			t.Errorf("the head is %s of %s, was %s of %s", r.Head, r.Ledger, before.Head, before.Ledger)
+		if r.Root != before.Root || r.Ledger != before.Ledger {
+			t.Errorf("the root is %s of %s, was %s of %s", r.Root, r.Ledger, before.Root, before.Ledger)
 		}
 	}
 	for _, c := range cases {
@@ -188,8 +189,9 @@ func TestVerifyHeadEdited(t *testing.T) {
 	url := sqliteURL(t)
 	l := open(t, url)
 	write(t, l, ledgertest.Entry(ledgertest.Grant(1)), ledgertest.Entry(ledgertest.Grant(2)))
-	run(t, raw(t, url), "UPDATE jit_ledger SET head_seq = 1, head_hash = (SELECT hash FROM jit_events WHERE seq = 1)")
-	if r := verify(t, l); len(r.Damage) != 1 || r.Damage[0].String() != "event 2 was inserted: it is after the head" {
+	run(t, raw(t, url), "UPDATE jit_chains SET head_seq = 1, head_hash = "+
+		"(SELECT hash FROM jit_log WHERE seq = 1) WHERE chain = 'payments'")
+	if r := verify(t, l); len(r.Damage) != 1 || r.Damage[0].String() != "event payments/2 was inserted: it is after the head" {
 		t.Errorf("%v", r.Damage)
 	}
 	err := l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(3))})[0]

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,19 +50,28 @@ func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 	all := slices.Concat(calls...)
 	errs := make([]error, len(all))
 	var seen comparison
-	var last head
-	err := l.transact(ctx, func(ctx context.Context, tx *sql.Tx, h head) (err error) {
-		clear(errs)
-		if seen, err = l.compare(ctx, tx, h, l.kept()); err == nil {
-			last, err = l.put(ctx, tx, h, seen, all, errs)
+	var last *state
+	owners, err := l.ownersOf(ctx, all)
+	err = cmp.Or(err, l.lookFirst(ctx, all))
+	chains := owners.locked(all)
+	for again := true; again && err == nil; {
+		err = l.transact(ctx, chains, func(ctx context.Context, tx *sql.Tx, s *state) (err error) {
+			clear(errs)
+			last = s
+			if seen, err = l.compare(ctx, tx, s, l.kept(s.tips)); err == nil {
+				err = l.put(ctx, tx, s, seen, all, owners, errs)
+			}
+			return err
+		})
+		if again = errors.Is(err, errUnlocked); again {
+			chains, err = append(chains, jit.AllChain), nil
 		}
-		return err
-	})
+	}
 	switch {
 	case err != nil:
 		errs = slices.Repeat([]error{l.fail("write", err)}, len(all))
 	case seen.lost == (jit.Head{}):
-		l.committed(last, seen)
+		l.committed(last, seen.epoch())
 	}
 	answers := make([][]error, len(calls))
 	for i, call := range calls {
@@ -69,28 +80,34 @@ func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 	return answers
 }
 
-// put writes all entries after the locked head h, and returns the new head. A refused entry gets its own error and
+// errUnlocked says that a write must also lock [jit.AllChain].
+var errUnlocked = errors.New("the chain of all is to be locked")
+
+// put writes all entries after the tips of the locked chains, which it moves. A refused entry gets its own error and
 // writes nothing.
 func (l *Ledger) put(
-	ctx context.Context, tx *sql.Tx, h head, seen comparison, entries []jit.Entry, errs []error,
-) (head, error) {
+	ctx context.Context, tx *sql.Tx, s *state, seen comparison, entries []jit.Entry, owners owners, errs []error,
+) error {
+	doubt := seen.behind(l.db.name())
+	if doubt != nil && !seen.reported && !s.locked[jit.AllChain] {
+		return errUnlocked
+	}
 	recorded, err := l.recorded(ctx, tx, entries)
 	if err != nil {
-		return h, err
+		return err
 	}
 	if err := l.dedup(ctx, tx, entries, errs); err != nil {
-		return h, err
+		return err
 	}
-	if err := l.refuseRemoved(ctx, tx, entries, recorded, errs); err != nil {
-		return h, err
+	if err := l.refuseRemoved(ctx, tx, s.layout(), entries, recorded, errs); err != nil {
+		return err
 	}
 	unsigned, err := l.unsigned(ctx, tx, entries)
 	if err != nil {
-		return h, err
+		return err
 	}
-	c := &commit{head: h, now: l.now(), recorded: recorded, unsigned: unsigned, grants: map[jit.ID][]any{},
-		policies: map[string][]any{}, persons: map[string][]any{}}
-	doubt := seen.behind(l.db.name())
+	c := newCommit(s, l.now())
+	c.recorded, c.unsigned = recorded, unsigned
 	if doubt != nil && !seen.reported {
 		c.report(seen, l.actor, l.run)
 	}
@@ -102,17 +119,18 @@ func (l *Ledger) put(
 			errs[i] = doubt
 		}
 		if errs[i] == nil {
-			errs[i] = c.add(e)
+			errs[i] = c.add(e, owners)
 		}
 	}
-	return c.head, l.insertAll(ctx, tx, c)
+	return l.insertAll(ctx, tx, c)
 }
 
 // commit holds the rows of one transaction.
 type commit struct {
-	// head is moved by each event.
-	head head
-	now  time.Time
+	// state holds the tips, which each event moves; those that have moved are in moved.
+	*state
+	moved map[string]bool
+	now   time.Time
 	// recorded are the stored facts of the grants, as the rows of the commit leave them.
 	recorded map[jit.ID]stored
 	// grants, policies and persons hold the last row of each; a nil row removes the policy or person.
@@ -125,6 +143,11 @@ type commit struct {
 	unsigned map[jit.ID]string
 }
 
+func newCommit(s *state, now time.Time) *commit {
+	return &commit{state: s, moved: map[string]bool{}, now: now, grants: map[jit.ID][]any{},
+		policies: map[string][]any{}, persons: map[string][]any{}}
+}
+
 // stored is what a write needs to know of a recorded grant; the zero value means that there is no record.
 type stored struct {
 	version int64
@@ -134,7 +157,7 @@ type stored struct {
 }
 
 // add adds an entry. It refuses one that is stale or has more than one subject.
-func (c *commit) add(e jit.Entry) error {
+func (c *commit) add(e jit.Entry, owners owners) error {
 	switch n := subjects(e); {
 	case n > 1:
 		return fmt.Errorf("write the ledger: an entry holds %d subjects; it can hold one grant, policy or person: %w",
@@ -156,14 +179,21 @@ func (c *commit) add(e jit.Entry) error {
 	case e.DropPerson != "":
 		c.persons[e.DropPerson] = nil
 	}
-	c.addEvents(e.Events)
+	for _, event := range e.Events {
+		c.addEvents(owners.chain(e, event), []jit.Event{event})
+	}
 	return nil
 }
 
-// addEvents adds events after the head.
-func (c *commit) addEvents(events []jit.Event) {
+// addEvents adds events to a locked chain.
+func (c *commit) addEvents(chain string, events []jit.Event) {
 	for _, event := range events {
-		event = c.head.follow(event, c.now)
+		t, after := c.tips[chain], int64(0)
+		if chain != jit.AllChain {
+			after = c.all().seq
+		}
+		event = t.follow(event, chain, after, c.now)
+		c.tips[chain], c.moved[chain] = t, true
 		c.events = append(c.events, eventRow(event))
 		if run := event.Run(); run != "" {
 			c.runs = append(c.runs, []any{run, event.Seq})
@@ -207,20 +237,23 @@ func subjects(e jit.Entry) (n int) {
 	return n
 }
 
-// insertAll writes the rows of a commit and moves the head.
+// insertAll writes the rows of a commit, with the moved tips.
 func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 	for table, rows := range map[string]map[string][]any{"jit_policies": c.policies, "jit_persons": c.persons} {
 		if err := l.replace(ctx, tx, table, rows); err != nil {
 			return err
 		}
 	}
-	var moved, facts [][]any
+	var moved, facts, tips [][]any
 	for id, row := range sorted(c.grants) {
 		if c.recorded[id].moved {
 			moved = append(moved, row)
 		} else {
 			facts = append(facts, factsOf(row))
 		}
+	}
+	for chain := range sorted(c.moved) {
+		tips = append(tips, []any{chain, c.tips[chain].seq, c.tips[chain].hash})
 	}
 	for _, t := range []struct {
 		table      string
@@ -229,18 +262,16 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 		onConflict string
 	}{
 		{"jit_grants", storedColumns, moved, replaceGrant},
-		{"jit_events", eventColumns, c.events, ""},
+		{logTable, eventColumns, c.events, ""},
+		{"jit_chains", chainColumns, tips,
+			" ON CONFLICT (chain) DO UPDATE SET head_seq = excluded.head_seq, head_hash = excluded.head_hash"},
 		{"jit_runs", runColumns, c.runs, " ON CONFLICT (run) DO NOTHING"},
 	} {
 		if err := l.insert(ctx, tx, t.table, t.columns, t.rows, t.onConflict); err != nil {
 			return err
 		}
 	}
-	if err := l.updateFacts(ctx, tx, facts); err != nil || len(c.events) == 0 {
-		return err
-	}
-	_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET head_seq = $1, head_hash = $2", c.head.seq, c.head.hash)
-	return err
+	return l.updateFacts(ctx, tx, facts)
 }
 
 // replace writes the rows of policies or persons, and deletes those without a row.
@@ -258,8 +289,8 @@ func (l *Ledger) replace(ctx context.Context, tx *sql.Tx, table string, rows map
 }
 
 // refuseRemoved refuses to recreate a record that somebody removed from the ledger: its events still say how it ended.
-func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.Entry, recorded map[jit.ID]stored,
-	errs []error) error {
+func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, lay layout, entries []jit.Entry,
+	recorded map[jit.ID]stored, errs []error) error {
 	created := map[jit.ID][]int{}
 	var ids []jit.ID
 	for i, e := range entries {
@@ -271,8 +302,10 @@ func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, entries []jit.En
 	if len(ids) == 0 {
 		return nil
 	}
-	removed, err := collect(ctx, tx, scanOne[jit.ID], "SELECT DISTINCT grant_id FROM jit_events"+eventsOf+l.among("$1")+
-		" AND kind IN ('requested', 'adopted')", l.list(texts(ids)))
+	removed, err := collect(ctx, tx, scanOne[jit.ID], lay.union(func(table string) string {
+		return "SELECT DISTINCT grant_id FROM " + table + " WHERE " + eventsOf + l.among("$1") +
+			" AND kind IN ('requested', 'adopted')"
+	}), l.list(texts(ids)))
 	for _, id := range removed {
 		for _, i := range created[id] {
 			errs[i] = &jit.Error{

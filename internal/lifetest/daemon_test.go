@@ -151,7 +151,7 @@ func (p *post) record(id jit.ID) jit.Grant {
 func (p *post) events() map[jit.ID]map[jit.EventKind]int {
 	p.t.Helper()
 	all := map[jit.ID]map[jit.EventKind]int{}
-	for e, err := range p.rt.Ledger.Events(p.t.Context(), 1) {
+	for e, err := range jit.AllEvents(p.t.Context(), p.rt.Ledger) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func (p *post) events() map[jit.ID]map[jit.EventKind]int {
 func (p *post) history(id jit.ID) string {
 	p.t.Helper()
 	var all strings.Builder
-	for e, err := range p.rt.Ledger.Events(p.t.Context(), 1) {
+	for e, err := range jit.AllEvents(p.t.Context(), p.rt.Ledger) {
 		if err != nil {
 			p.t.Fatal(err)
 		}

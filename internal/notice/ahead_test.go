@@ -39,7 +39,7 @@ func TestEventOfAClockThatIsAhead(t *testing.T) {
 			t.Errorf("%d requests for one new event", got)
 		}
 		positions, err := s.Positions(w.Context())
-		if err != nil || positions[0].Behind != 0 || positions[0].Seq != 4 {
+		if err != nil || positions[0].Behind != 0 || positions[0].Seq != 2 || positions[0].All != 2 {
 			t.Errorf("positions are %+v, %v", positions, err)
 		}
 	})

@@ -107,7 +107,7 @@ func twoProcesses(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	var want []string
-	for e, err := range l.Events(t.Context(), 1) {
+	for e, err := range jit.AllEvents(t.Context(), l) {
 		if err != nil {
 			t.Fatal(err)
 		}

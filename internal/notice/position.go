@@ -4,15 +4,19 @@ import (
 	"context"
 	"math"
 	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // Position is how far the deliveries to a receiver have come.
 type Position struct {
 	Receiver string `json:"receiver"`
 	Format   Format `json:"format"`
-	// Seq is the last event delivered or skipped; 0 before the first.
+	// Seq is the last event of the owner's chain that was delivered or skipped, and All that of [jit.AllChain]; 0 before
+	// the first.
 	Seq int64 `json:"seq"`
-	// Behind counts the events after Seq, wanted or not, and Since is when the first of them was recorded.
+	All int64 `json:"all_seq"`
+	// Behind counts the events after Seq and All, wanted or not, and Since is when the first of them was recorded.
 	Behind int64     `json:"behind"`
 	Since  time.Time `json:"since,omitzero"`
 	// Sender is the process that delivers to the receiver; empty if none does.
@@ -29,30 +33,49 @@ func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
 	now := s.Now()
 	all := make([]Position, len(s.Receivers))
 	for i, r := range s.Receivers {
-		next, holder, until, err := s.Leases.Holder(ctx, s.leaseOf(r))
-		if err != nil {
-			return nil, err
-		}
 		p := &all[i]
-		p.Receiver, p.Format, p.New = r.Name, r.Format, next == 0
-		if until.After(now) {
-			p.Sender = holder
-		}
-		if p.New {
-			continue
-		}
-		end, err := s.Ledger.FirstEvent(ctx, never)
-		if err != nil {
+		p.Receiver, p.Format = r.Name, r.Format
+		if err := s.position(ctx, r, now, p); err != nil {
 			return nil, err
-		}
-		p.Seq, p.Behind = next-1, max(0, end-next)
-		for e, err := range s.Ledger.Events(ctx, next) {
-			if err != nil {
-				return nil, err
-			}
-			p.Since = e.At
-			break
 		}
 	}
 	return all, nil
+}
+
+// position adds how far the deliveries to a receiver have come in each chain.
+func (s *Sender) position(ctx context.Context, r *Receiver, now time.Time, p *Position) error {
+	for _, c := range s.cursorsOf(r) {
+		next, holder, until, err := s.Leases.Holder(ctx, c.lease)
+		if err != nil {
+			return err
+		}
+		if c.chain == jit.AllChain {
+			if until.After(now) {
+				p.Sender = holder
+			}
+			if p.New = next == 0; p.New {
+				return nil
+			}
+		}
+		next = max(next, 1) // an older program served the receiver last
+		end, err := s.Ledger.FirstEvent(ctx, c.chain, never)
+		if err != nil {
+			return err
+		}
+		p.Behind += max(0, end-next)
+		p.Seq = next - 1
+		if c.chain == jit.AllChain {
+			p.All, p.Seq = next-1, 0
+		}
+		for e, err := range s.Ledger.Events(ctx, c.chain, next) {
+			if err != nil {
+				return err
+			}
+			if p.Since.IsZero() || e.At.Before(p.Since) {
+				p.Since = e.At
+			}
+			break
+		}
+	}
+	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sort"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/backoff"
@@ -28,16 +30,36 @@ type turn struct {
 	receiver *Receiver
 	patience patience
 	ledger   string
-	// next is the number of the next event. The ledger keeps it as the position; 0 there means a new receiver.
-	next int64
+	// cursors are the positions in the chain of all and in that of the owner.
+	cursors []*cursor
 	// renewed is when the lease was last renewed, by this machine's clock; ahead is how far that clock is ahead of
 	// the time that the senders share.
 	renewed time.Time
 	ahead   time.Duration
-	// last is the hash of the event before next; empty if unknown.
-	last string
 	// failures counts the failed tries since the last success, and refused how often the next notice was refused.
 	failures, refused int
+}
+
+// cursor is the position of a receiver in one chain.
+type cursor struct {
+	chain string
+	// lease is the lease that keeps next as its position. 0 there means a new receiver, or a chain that older programs
+	// did not have.
+	lease string
+	// next is the number of the next event, and saved that which is recorded.
+	next, saved int64
+	// last is the hash of the event before next; empty if unknown.
+	last string
+}
+
+// cursorsOf returns the cursors of a receiver without their positions, that of [jit.AllChain] first: its lease has the
+// name, and so the position, that older programs gave to the one chain that there was.
+func (s *Sender) cursorsOf(r *Receiver) []*cursor {
+	all := []*cursor{{chain: jit.AllChain, lease: s.leaseOf(r)}}
+	if own := jit.ChainOf(s.Owner); own != jit.AllChain {
+		all = append(all, &cursor{chain: own, lease: s.leaseOf(r) + "/" + own})
+	}
+	return all
 }
 
 // acquire begins a turn. It returns nil while another sender serves the receiver. A new receiver is sent the events
@@ -48,12 +70,16 @@ func (s *Sender) acquire(ctx context.Context, r *Receiver, p patience) (*turn, e
 	if err != nil {
 		return nil, err
 	}
-	next, mine, err := s.Leases.Acquire(ctx, s.leaseOf(r), s.Holder, now, now.Add(lease))
-	if err != nil || !mine {
-		return nil, err
+	t := &turn{Sender: s, receiver: r, patience: p, renewed: local, ahead: local.Sub(now)}
+	for _, c := range s.cursorsOf(r) {
+		next, mine, err := s.Leases.Acquire(ctx, c.lease, s.Holder, now, now.Add(lease))
+		if err != nil || !mine {
+			return nil, errors.Join(err, t.release(ctx))
+		}
+		c.next, c.saved = next, next
+		t.cursors = append(t.cursors, c)
 	}
-	t := &turn{Sender: s, receiver: r, patience: p, next: next, renewed: local, ahead: local.Sub(now)}
-	if t.ledger, err = s.LedgerID(ctx); err == nil && next == 0 {
+	if t.ledger, err = s.LedgerID(ctx); err == nil {
 		err = t.start(ctx, now)
 	}
 	if err != nil {
@@ -71,13 +97,29 @@ func (s *Sender) sharedTime(ctx context.Context, now time.Time) (time.Time, erro
 	return now, err
 }
 
-// start saves the position of a new receiver: the first event from now on.
+// start saves the positions of a new receiver: the first events from now on. A receiver that an older program has served
+// is sent its owner's chain from the beginning.
 func (t *turn) start(ctx context.Context, now time.Time) error {
-	first, err := t.Ledger.FirstEvent(ctx, now)
-	if err != nil {
-		return err
+	fresh := t.cursors[0].next == 0
+	first := map[*cursor]int64{}
+	for _, c := range t.cursors {
+		if c.next != 0 {
+			continue
+		}
+		first[c] = 1
+		if fresh {
+			var err error
+			if first[c], err = t.Ledger.FirstEvent(ctx, c.chain, now); err != nil {
+				return err // and the receiver stays new
+			}
+		}
 	}
-	t.next = first
+	if len(first) == 0 {
+		return nil
+	}
+	for c, next := range first {
+		c.next = next
+	}
 	return t.save(ctx)
 }
 
@@ -109,15 +151,35 @@ func (t *turn) catchUp(ctx context.Context) error {
 	}
 }
 
-// catchUpOnce is catchUp until the position moves back, which is [errMoved].
+// catchUpOnce is catchUp until a position moves back, which is [errMoved]. The events of [jit.AllChain] come first.
 func (t *turn) catchUpOnce(ctx context.Context) error {
-	saved, first := t.next, true
-	for e, err := range t.Ledger.Events(ctx, t.next) {
+	for _, c := range t.cursors {
+		if err := t.catchUpWith(ctx, c); err != nil {
+			return err
+		}
+		if err := t.renew(ctx); err != nil {
+			return err
+		}
+	}
+	if t.unsaved() {
+		return t.save(ctx)
+	}
+	moved, err := t.rewind(ctx, nil)
+	if err == nil && moved {
+		err = errMoved
+	}
+	return err
+}
+
+// catchUpWith delivers the events of one chain.
+func (t *turn) catchUpWith(ctx context.Context, c *cursor) error {
+	first := true
+	for e, err := range t.Ledger.Events(ctx, c.chain, c.next) {
 		if err != nil {
 			return err
 		}
-		if first && t.last != "" && e.Prev != t.last {
-			if moved, err := t.rewind(ctx, true); err != nil || moved {
+		if first && c.last != "" && e.Prev != c.last {
+			if moved, err := t.rewind(ctx, c); err != nil || moved {
 				return cmp.Or(err, errMoved)
 			}
 		}
@@ -126,30 +188,28 @@ func (t *turn) catchUpOnce(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.next, t.last = e.Seq+1, e.Hash
-		if tried || t.next-saved >= saveEvery {
-			if err := t.save(ctx); err != nil {
+		c.next, c.last = e.Seq+1, e.Hash
+		if tried || c.next-c.saved >= saveEvery {
+			if err := t.saveOne(ctx, c); err != nil {
 				return err
 			}
-			saved = t.next
 		}
 	}
-	if t.next > saved {
-		return t.save(ctx)
-	}
-	moved, err := t.rewind(ctx, false)
-	if err == nil && moved {
-		err = errMoved
-	}
-	return err
+	return nil
+}
+
+// unsaved reports whether a position has not been saved.
+func (t *turn) unsaved() bool {
+	return slices.ContainsFunc(t.cursors, func(c *cursor) bool { return c.next > c.saved })
 }
 
 // errMoved: the position has moved back, and the events from there on are to be delivered.
 var errMoved = errors.New("the position has moved back")
 
-// rewind moves the position back to the event that says that the ledger has gone back in time, if the position lies
-// among the events that are gone: behind the last event, or as forked says.
-func (t *turn) rewind(ctx context.Context, forked bool) (moved bool, err error) {
+// rewind moves positions back that lie among the events that are gone when the ledger has gone back in time: that in the
+// chain of forked, and those behind the last event of their chain. It goes back to the event that says so, or to the
+// first event of another chain after that.
+func (t *turn) rewind(ctx context.Context, forked *cursor) (moved bool, err error) {
 	restores, err := t.Ledger.Restores(ctx)
 	if err != nil {
 		return false, err
@@ -160,17 +220,43 @@ func (t *turn) rewind(ctx context.Context, forked bool) (moved bool, err error) 
 			behind = e.Seq
 		}
 	}
-	if behind == 0 || t.next <= behind {
-		return false, nil
-	}
-	if !forked {
-		end, err := t.Ledger.FirstEvent(ctx, never)
-		if err != nil || t.next <= end {
-			return false, err
+	for _, c := range t.cursors {
+		if behind == 0 {
+			break
+		}
+		end, err := t.Ledger.FirstEvent(ctx, c.chain, never)
+		if err != nil {
+			return moved, err
+		}
+		if c != forked && c.next <= end {
+			continue
+		}
+		to, err := t.firstAfter(ctx, c.chain, behind, end)
+		if err != nil {
+			return moved, err
+		}
+		if c.next > to {
+			c.next, c.saved, c.last, moved = to, to, "", true
 		}
 	}
-	t.next, t.last = behind, ""
-	return true, nil
+	return moved, nil
+}
+
+// firstAfter returns the number of the event of [jit.AllChain] itself, or of the first event of another chain after it.
+// end is the number of the next event of the chain.
+func (t *turn) firstAfter(ctx context.Context, chain string, all, end int64) (int64, error) {
+	if chain == jit.AllChain {
+		return all, nil
+	}
+	var failed error
+	n := sort.Search(int(end-1), func(n int) bool {
+		for e, err := range t.Ledger.Events(ctx, chain, int64(n)+1) {
+			failed = cmp.Or(failed, err)
+			return e.Follows(all)
+		}
+		return true
+	})
+	return int64(n) + 1, failed
 }
 
 // deliver sends one event if the receiver wants it. It skips an event that was refused too often.
@@ -220,21 +306,32 @@ func (t *turn) failed(ctx context.Context, e jit.Event, err error) error {
 	if f := (*failure)(nil); !errors.As(err, &f) || !f.refused() {
 		t.refused = 0
 	} else if t.refused++; t.refused >= t.patience.tries && t.time().Sub(e.At) >= t.patience.age {
-		t.tried(t.receiver, PassedOver, fmt.Errorf("event %d was skipped after %d tries: %w", e.Seq, t.refused, err))
+		t.tried(t.receiver, PassedOver, fmt.Errorf("event %s was skipped after %d tries: %w", e.Place(), t.refused, err))
 		t.failures, t.refused = 0, 0
 		return nil
 	}
-	t.tried(t.receiver, Failed, fmt.Errorf("event %d: %w", e.Seq, err))
+	t.tried(t.receiver, Failed, fmt.Errorf("event %s: %w", e.Place(), err))
 	return err
 }
 
-// save saves the position and renews the lease.
+// save saves the positions and renews the leases.
 func (t *turn) save(ctx context.Context) error {
-	if err := t.Leases.Renew(ctx, t.leaseOf(t.receiver), t.Holder, t.next, t.time().Add(lease)); err != nil {
-		return err
+	for _, c := range slices.Backward(t.cursors) { // a position in the chain of all says that no other is new
+		if err := t.saveOne(ctx, c); err != nil {
+			return err
+		}
 	}
 	t.renewed = t.Now()
 	return nil
+}
+
+// saveOne saves the position in one chain.
+func (t *turn) saveOne(ctx context.Context, c *cursor) error {
+	err := t.Leases.Renew(ctx, c.lease, t.Holder, c.next, t.time().Add(lease))
+	if err == nil {
+		c.saved = c.next
+	}
+	return err
 }
 
 // renew renews the lease when it is due, and checks whether this machine's clock was set.
@@ -273,9 +370,12 @@ func (t *turn) wait(ctx context.Context, d time.Duration) error {
 func (t *turn) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	err := t.Leases.Release(ctx, t.leaseOf(t.receiver), t.Holder, t.next)
-	if errors.Is(err, jit.ErrStale) {
-		return nil // another sender has acquired it
+	var errs []error
+	for _, c := range slices.Backward(t.cursors) {
+		err := t.Leases.Release(ctx, c.lease, t.Holder, c.next)
+		if !errors.Is(err, jit.ErrStale) { // otherwise another sender has acquired it
+			errs = append(errs, err)
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }

@@ -277,11 +277,11 @@ func TestReportInABrowser(t *testing.T) {
 	b.do(chromedp.EmulateViewport(360, 800, chromedp.EmulateMobile))
 	b.fits("the report")
 
-	// The printed report still has the event to check it against.
+	// The printed report still has the root to check it against.
 	paper := emulation.SetEmulatedMediaParams{Media: "print"}
 	b.do(chromedp.EmulateViewport(700, 900), command(emulation.SetEmulatedMedia, paper))
 	text := value[string](b, "document.body.innerText")
-	checkText(t, "printed", text, []string{"The record is intact. It ended with event 9"}, nil)
+	checkText(t, "printed", text, []string{"The record is intact. It had 9 events and the root the-root"}, nil)
 	if !value[bool](b, "document.querySelector('#grants ~ .scroll thead').getBoundingClientRect().height > 10") {
 		t.Error("printed, the columns have no headings")
 	}

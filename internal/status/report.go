@@ -30,10 +30,10 @@ func (p Period) wants(e jit.Event) bool {
 	return b.Principal != "" && p.Wanted(jit.Grant{Binding: b})
 }
 
-// Head names the ledger that a report was made from, and its last event.
+// Head names the ledger that a report was made from, and the root over the last events of its chains.
 type Head struct {
-	Ledger, Hash string
-	Seq          int64
+	Ledger, Root string
+	Events       int64
 	Intact       bool
 }
 
@@ -282,11 +282,7 @@ func (r *reportReader) addEvents(ctx context.Context, ledger jit.Ledger) error {
 			begin = g.RequestedAt
 		}
 	}
-	first, err := ledger.FirstEvent(ctx, begin)
-	if err != nil {
-		return err
-	}
-	for e, err := range ledger.Events(ctx, first) {
+	for e, err := range jit.EventsSince(ctx, ledger, begin) {
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ func everyGrant(jit.Grant) bool { return true }
 // reportOf returns the report between two times, as data and as a page.
 func reportOf(t testing.TB, l jit.Ledger, from, to time.Time) (r Report, page string) {
 	t.Helper()
-	head := Head{Ledger: "the-ledger", Hash: "the-hash", Seq: 9, Intact: true}
+	head := Head{Ledger: "the-ledger", Root: "the-root", Events: 9, Intact: true}
 	r, err := NewReport(t.Context(), l, "payments", Period{from, to, everyGrant}, head, noon)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package sweeper_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -196,7 +197,7 @@ func (b *bureau) open() {
 func (b *bureau) forge(edit func(jit.Event) []jit.Event) {
 	b.t.Helper()
 	var events []jit.Event
-	for e, err := range b.broker.Ledger.Events(b.t.Context(), 1) {
+	for e, err := range jit.AllEvents(b.t.Context(), b.broker.Ledger) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -213,10 +214,14 @@ func (b *bureau) forge(edit func(jit.Event) []jit.Event) {
 			b.t.Fatal(err)
 		}
 	}
-	run("DELETE FROM jit_events")
-	last := jit.Event{Hash: b.ledgerID()}
+	run("DELETE FROM jit_log")
+	last := map[string]jit.Event{}
 	for _, e := range events {
-		e.Seq, e.Prev = last.Seq+1, last.Hash
+		e.Seq, e.Prev = last[e.Chain].Seq+1, cmp.Or(last[e.Chain].Hash, jit.Genesis(b.ledgerID(), e.Chain))
+		e.After = 0
+		if e.Chain != jit.AllChain {
+			e.After = last[jit.AllChain].Seq
+		}
 		e.Hash = e.Sum()
 		var detail []byte
 		if len(e.Detail) > 0 {
@@ -224,12 +229,14 @@ func (b *bureau) forge(edit func(jit.Event) []jit.Event) {
 				b.t.Fatal(err)
 			}
 		}
-		run("INSERT INTO jit_events VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-			e.Seq, e.At.UnixMicro(), string(e.Kind), string(e.Grant), e.Policy, e.Name, e.Change, string(e.Source),
-			string(detail), e.Prev, e.Hash)
-		last = e
+		run("INSERT INTO jit_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+			e.Chain, e.Seq, e.At.UnixMicro(), string(e.Kind), string(e.Grant), e.Policy, e.Name, e.Change,
+			string(e.Source), string(detail), e.After, e.Prev, e.Hash)
+		last[e.Chain] = e
 	}
-	run("UPDATE jit_ledger SET head_seq = $1, head_hash = $2", last.Seq, last.Hash)
+	for chain, e := range last {
+		run("UPDATE jit_chains SET head_seq = $1, head_hash = $2 WHERE chain = $3", e.Seq, e.Hash, chain)
+	}
 	b.open()
 	report, err := b.broker.Ledger.(*ledger.Ledger).Verify(b.t.Context())
 	if err != nil || len(report.Damage) > 0 {

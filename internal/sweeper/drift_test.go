@@ -72,7 +72,7 @@ func TestAPrincipalThatIsAnotherOneEndsTheGrant(t *testing.T) {
 func (w *world) events(kinds ...jit.EventKind) []jit.Event {
 	w.t.Helper()
 	var all []jit.Event
-	for e, err := range w.broker.Ledger.Events(w.t.Context(), 1) {
+	for e, err := range jit.AllEvents(w.t.Context(), w.broker.Ledger) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -321,7 +321,7 @@ func TestWatchAsksOnceAnHourAboutWhatStays(t *testing.T) {
 			t.Errorf("the ledger was asked %d times in five and a half hours, want once an hour", n)
 		}
 		found := 0
-		for e, err := range w.ledger.Events(t.Context(), 1) {
+		for e, err := range jit.AllEvents(t.Context(), w.ledger) {
 			if err != nil {
 				t.Fatal(err)
 			}

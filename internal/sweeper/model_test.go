@@ -69,10 +69,9 @@ type model struct {
 	others map[string][]jit.Observed
 	// seen are all bindings of ours that each target ever had.
 	seen map[string][]jit.Observed
-	// checked is the last checked event of the chain, head its hash. ends counts the recorded ends of each grant,
-	// begins its granted events since the last request or change.
-	checked      int64
-	head         string
+	// checked is the last checked event of each chain. ends counts the recorded ends of each grant, begins its granted
+	// events since the last request or change.
+	checked      map[string]jit.Event
 	ends, begins map[jit.ID]int
 	// tampered names the targets that may give unexplained access until the next sweep.
 	tampered map[string]bool
@@ -86,7 +85,7 @@ var errCrash = errors.New("the process died")
 
 func newModel(t *rapid.T) *model {
 	m := &model{ledger: &jittest.Ledger{}, platforms: map[string]*jittest.Platform{},
-		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{},
+		ended: map[jit.ID]bool{}, unreachable: map[string]bool{}, ends: map[jit.ID]int{}, checked: map[string]jit.Event{},
 		begins: map[jit.ID]int{}, others: map[string][]jit.Observed{},
 		seen: map[string][]jit.Observed{}, tampered: map[string]bool{}}
 	m.set(time.Date(2026, 11, 23, 16, 0, 0, 0, time.UTC))
@@ -261,7 +260,7 @@ func (m *model) misled() bool {
 // history returns the events of a grant as text.
 func (m *model) history(id jit.ID) string {
 	var all []string
-	for e, err := range m.ledger.Events(context.Background(), 1) {
+	for e, err := range jit.AllEvents(context.Background(), m.ledger) {
 		if err != nil {
 			panic(err) // the ledger is in memory
 		}
@@ -299,27 +298,39 @@ func (m *model) check(t *rapid.T) {
 	}
 	m.looking = true
 	defer func() { m.looking = false }()
-	for e, err := range m.ledger.Events(t.Context(), m.checked+1) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e.Prev != m.head || e.Hash != e.Sum() || e.Seq != m.checked+1 {
-			t.Fatalf("the chain breaks at event %d", e.Seq)
-		}
-		m.checked, m.head = e.Seq, e.Hash
-		switch e.Kind {
-		case jit.EventRequested: // a failed attempt may be followed by another request
-			m.ends[e.Grant], m.begins[e.Grant] = 0, 0
-		case jit.EventChanged, jit.EventExtended:
-			m.begins[e.Grant] = 0
-		case jit.EventGranted:
-			if m.begins[e.Grant]++; m.begins[e.Grant] > 1 {
-				t.Fatalf("grant %s has two granted events: %s", e.Grant, m.history(e.Grant))
+	tips, err := m.ledger.Chains(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tip := range tips {
+		for e, err := range m.ledger.Events(t.Context(), tip.Chain, m.checked[tip.Chain].Seq+1) {
+			if err != nil {
+				t.Fatal(err)
 			}
-		case jit.EventExpired, jit.EventRevoked:
-			if m.ends[e.Grant]++; m.ends[e.Grant] > 1 {
-				t.Fatalf("the end of %s is recorded twice: %s", e.Grant, m.history(e.Grant))
-			}
+			m.checkEvent(t, e)
+		}
+	}
+}
+
+// checkEvent checks that an event continues its chain, and that each grant begins and ends once.
+func (m *model) checkEvent(t *rapid.T, e jit.Event) {
+	before := m.checked[e.Chain]
+	if e.Seq > 1 && e.Prev != before.Hash || e.Hash != e.Sum() || e.Seq != before.Seq+1 || e.After < before.After {
+		t.Fatalf("the chain breaks at event %s", e.Place())
+	}
+	m.checked[e.Chain] = e
+	switch e.Kind {
+	case jit.EventRequested: // a failed attempt may be followed by another request
+		m.ends[e.Grant], m.begins[e.Grant] = 0, 0
+	case jit.EventChanged, jit.EventExtended:
+		m.begins[e.Grant] = 0
+	case jit.EventGranted:
+		if m.begins[e.Grant]++; m.begins[e.Grant] > 1 {
+			t.Fatalf("grant %s has two granted events: %s", e.Grant, m.history(e.Grant))
+		}
+	case jit.EventExpired, jit.EventRevoked:
+		if m.ends[e.Grant]++; m.ends[e.Grant] > 1 {
+			t.Fatalf("the end of %s is recorded twice: %s", e.Grant, m.history(e.Grant))
 		}
 	}
 }

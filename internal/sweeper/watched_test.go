@@ -149,7 +149,7 @@ func (w *watched) want(g jit.Grant, there bool, when string) {
 // events counts the events of one kind about a grant.
 func (w *watched) events(g jit.Grant, kind jit.EventKind) int {
 	n := 0
-	for e, err := range w.ledger.Events(context.Background(), 1) {
+	for e, err := range jit.AllEvents(context.Background(), w.ledger) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ type Ledger struct {
 	leases   map[jit.ID]held
 	policies map[string]jit.Policy
 	persons  map[string]jit.Person
-	events   []jit.Event
+	events   []jit.Event // those of all chains, in the order of the writes
 	shared   map[string]shared
 	altered  map[jit.ID]bool
 	sweeps   []jit.Sweep
@@ -127,8 +127,8 @@ func (l *Ledger) Clock(ctx context.Context) (now, notBefore time.Time, err error
 	return now, notBefore, err
 }
 
-// Head returns no head.
-func (l *Ledger) Head() jit.Head { return jit.Head{} }
+// Heads returns no heads.
+func (l *Ledger) Heads(string) []jit.Head { return nil }
 
 // Recall returns Behind.
 func (l *Ledger) Recall(ctx context.Context, _ ...jit.Head) error {
@@ -194,7 +194,7 @@ func (l *Ledger) write(e jit.Entry) error {
 	}
 	delete(l.persons, e.DropPerson)
 	for _, event := range e.Events {
-		l.append(event)
+		l.append(l.chain(e, event), event)
 	}
 	if e.Grant != nil {
 		l.check(l.grants[e.Grant.ID])
@@ -239,14 +239,46 @@ func (l *Ledger) put(g jit.Grant) error {
 	return nil
 }
 
-// append adds an event to the chain.
-func (l *Ledger) append(e jit.Event) {
-	e.Seq = int64(len(l.events) + 1)
-	if len(l.events) > 0 {
-		e.Prev = l.events[len(l.events)-1].Hash
+// chain returns the chain of an event of an entry.
+func (l *Ledger) chain(e jit.Entry, event jit.Event) string {
+	g, known := l.grants[event.Grant]
+	switch {
+	case e.Grant != nil:
+		return jit.ChainOf(e.Grant.Owner)
+	case known:
+		return jit.ChainOf(g.Owner)
+	case event.Grant != "":
+		return jit.ChainOf(e.Owner)
+	}
+	return jit.AllChain
+}
+
+// append adds an event to a chain.
+func (l *Ledger) append(chain string, e jit.Event) {
+	tips := l.tips()
+	last := tips[chain]
+	e.Chain, e.Seq, e.Prev = chain, last.Seq+1, cmp.Or(last.Hash, jit.Genesis(l.Identity, chain))
+	if chain != jit.AllChain {
+		e.After = tips[jit.AllChain].Seq
 	}
 	e.Hash = e.Sum()
 	l.events = append(l.events, e)
+}
+
+// tips returns the last event of each chain.
+func (l *Ledger) tips() map[string]jit.Tip {
+	tips := map[string]jit.Tip{}
+	for _, e := range l.events {
+		tips[e.Chain] = jit.Tip{Chain: e.Chain, Seq: e.Seq, Hash: e.Hash}
+	}
+	return tips
+}
+
+// Chains returns the last event of each chain.
+func (l *Ledger) Chains(ctx context.Context) (all []jit.Tip, err error) {
+	err = l.locked(ctx, "read", func() { all = slices.Collect(maps.Values(l.tips())) })
+	slices.SortFunc(all, func(a, b jit.Tip) int { return cmp.Compare(a.Chain, b.Chain) })
+	return all, err
 }
 
 // check panics if a record differs from its events.
@@ -262,20 +294,26 @@ func (l *Ledger) check(g jit.Grant) {
 	}
 }
 
-// FirstEvent returns the first event since a time.
-func (l *Ledger) FirstEvent(ctx context.Context, at time.Time) (first int64, err error) {
+// FirstEvent returns the first event of a chain since a time.
+func (l *Ledger) FirstEvent(ctx context.Context, chain string, at time.Time) (first int64, err error) {
 	first = 1
 	err = l.locked(ctx, "read", func() {
-		first = int64(len(l.events)) + 1
-		if i := slices.IndexFunc(l.events, func(e jit.Event) bool { return !e.At.Before(at) }); i >= 0 {
+		first = l.tips()[chain].Seq + 1
+		since := func(e jit.Event) bool { return e.Chain == chain && !e.At.Before(at) }
+		if i := slices.IndexFunc(l.events, since); i >= 0 {
 			first = l.events[i].Seq
 		}
 	})
 	return first, err
 }
 
-// Events returns the events from first on.
-func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
+// Events returns the events of a chain from first on.
+func (l *Ledger) Events(ctx context.Context, chain string, first int64) iter.Seq2[jit.Event, error] {
+	return l.chosen(ctx, func(e jit.Event) bool { return e.Chain == chain && e.Seq >= first })
+}
+
+// chosen returns the events that are wanted, in the order of the writes.
+func (l *Ledger) chosen(ctx context.Context, wanted func(jit.Event) bool) iter.Seq2[jit.Event, error] {
 	return func(yield func(jit.Event, error) bool) {
 		var all []jit.Event
 		if err := l.locked(ctx, "read", func() { all = slices.Clone(l.events) }); err != nil {
@@ -283,7 +321,7 @@ func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, e
 			return
 		}
 		for _, e := range all {
-			if e.Seq >= first && !yield(e, nil) {
+			if wanted(e) && !yield(e, nil) {
 				return
 			}
 		}
@@ -292,24 +330,12 @@ func (l *Ledger) Events(ctx context.Context, first int64) iter.Seq2[jit.Event, e
 
 // EventsOf returns the events about these grants.
 func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event, error] {
-	return func(yield func(jit.Event, error) bool) {
-		for e, err := range l.Events(ctx, 1) {
-			if (err != nil || slices.Contains(ids, e.Grant)) && !yield(e, err) {
-				return
-			}
-		}
-	}
+	return l.chosen(ctx, func(e jit.Event) bool { return slices.Contains(ids, e.Grant) })
 }
 
 // Rules returns the events that change policies and persons.
 func (l *Ledger) Rules(ctx context.Context, first int64) iter.Seq2[jit.Event, error] {
-	return func(yield func(jit.Event, error) bool) {
-		for e, err := range l.Events(ctx, first) {
-			if (err != nil || e.ChangesRules()) && !yield(e, err) {
-				return
-			}
-		}
-	}
+	return l.chosen(ctx, func(e jit.Event) bool { return e.Chain == jit.AllChain && e.Seq >= first && e.ChangesRules() })
 }
 
 // ChangedRules reports whether a run has changed policies or persons.

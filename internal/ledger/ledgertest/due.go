@@ -73,7 +73,7 @@ func testPlaces(t *testing.T, l jit.Ledger) {
 func testFirstEvent(t *testing.T, l jit.Ledger) {
 	check := func(at time.Time, want int64) {
 		t.Helper()
-		if got, err := l.FirstEvent(t.Context(), at); err != nil || got != want {
+		if got, err := l.FirstEvent(t.Context(), jit.AllChain, at); err != nil || got != want {
 			t.Errorf("FirstEvent(%s) = %d, %v; want %d", at, got, err, want)
 		}
 	}

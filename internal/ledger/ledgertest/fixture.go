@@ -98,9 +98,15 @@ func list(t *testing.T, l jit.Ledger, f jit.Filter) []jit.Grant {
 	return drain(t, l.Grants(t.Context(), f))
 }
 
-func events(t *testing.T, l jit.Ledger, first int64) []jit.Event {
+func events(t *testing.T, l jit.Ledger, chain string, first int64) []jit.Event {
 	t.Helper()
-	return drain(t, l.Events(t.Context(), first))
+	return drain(t, l.Events(t.Context(), chain, first))
+}
+
+// everything returns the events of all chains.
+func everything(t *testing.T, l jit.Ledger) []jit.Event {
+	t.Helper()
+	return drain(t, jit.AllEvents(t.Context(), l))
 }
 
 // drain reads a stream to its end.

@@ -35,6 +35,8 @@ func Run(t *testing.T, open func(t *testing.T) jit.Ledger) {
 		{"concurrent lookups", testLookups},
 		{"concurrent writes", testWriters},
 		{"events form a chain", testEvents},
+		{"a chain an owner", testChains},
+		{"many owners write at once", testManyOwners},
 		{"dedup keys", testDedup},
 		{"dedup keys of concurrent writers", testDedupConcurrent},
 		{"broken characters are recorded", testBrokenText},
@@ -65,7 +67,7 @@ func testAbsent(t *testing.T, l jit.Ledger) {
 	if got, err := l.Policies(t.Context()); len(got) != 0 || err != nil {
 		t.Errorf("Policies = %v, %v", got, err)
 	}
-	if got := events(t, l, 1); len(got) != 0 {
+	if got := everything(t, l); len(got) != 0 {
 		t.Errorf("Events = %v", got)
 	}
 	q := jit.DueQuery{Owners: jit.Owners{"payments"}, Now: Epoch, Holder: "a", Lease: time.Minute, Limit: 10}
@@ -149,7 +151,7 @@ func testStale(t *testing.T, l jit.Ledger) {
 	mine, theirs := read(t, l, Grant(1).ID), read(t, l, Grant(1).ID)
 	theirs.Policy = "theirs"
 	write(t, l, Entry(theirs))
-	before := len(events(t, l, 1))
+	before := len(everything(t, l))
 
 	mine.Policy = "mine"
 	never := Grant(9)
@@ -165,7 +167,7 @@ func testStale(t *testing.T, l jit.Ledger) {
 		t.Errorf("the stale entry left %q, version %d", got.Policy, got.Version)
 	}
 	read(t, l, Grant(3).ID)
-	if got := len(events(t, l, 1)) - before; got != 2 {
+	if got := len(everything(t, l)) - before; got != 2 {
 		t.Errorf("%d events were written, want those of the 2 good entries", got)
 	}
 }
@@ -180,7 +182,7 @@ func testSameGrantTwice(t *testing.T, l jit.Ledger) {
 	if got := read(t, l, first.ID); got.Version != 2 || got.Policy != "second" {
 		t.Errorf("recorded version %d with policy %q", got.Version, got.Policy)
 	}
-	if got := len(events(t, l, 1)); got != 2 {
+	if got := len(everything(t, l)); got != 2 {
 		t.Errorf("%d events, want 2", got)
 	}
 }
@@ -248,7 +250,7 @@ func testBrokenText(t *testing.T, l jit.Ledger) {
 	e := Event(g.ID)
 	e.Name, e.Detail = "al\x00ice\xfe", map[string]string{"error": "line\x00 one\n\xff\u2028", "k\xff": "v"}
 	write(t, l, jit.Entry{Grant: &g, Events: []jit.Event{e}})
-	checkChain(t, l)
+	checkChains(t, l)
 	if got := read(t, l, g.ID).RevokeReason; !strings.HasPrefix(got, "cut") || !strings.Contains(got, "off") {
 		t.Errorf("the reason reads back as %q", got)
 	}

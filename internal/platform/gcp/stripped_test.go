@@ -68,7 +68,7 @@ func (d *desk) grant(principal, role, ttl string) jit.Grant {
 // recorded counts the events of a kind about a grant.
 func (d *desk) recorded(g jit.Grant, kind jit.EventKind) (n int) {
 	d.Helper()
-	for e, err := range d.broker.Ledger.Events(d.Context(), 1) {
+	for e, err := range jit.AllEvents(d.Context(), d.broker.Ledger) {
 		if err != nil {
 			d.Fatal(err)
 		}
