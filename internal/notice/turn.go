@@ -327,7 +327,11 @@ func (t *turn) save(ctx context.Context) error {
 
 // saveOne saves the position in one chain.
 func (t *turn) saveOne(ctx context.Context, c *cursor) error {
-	err := t.Leases.Renew(ctx, c.lease, t.Holder, c.next, t.time().Add(lease))
+	until := t.time().Add(lease)
+	if c != t.cursors[0] { // the first lease guards all, so no other may outlast it
+		until = t.renewed.Add(-t.ahead).Add(lease)
+	}
+	err := t.Leases.Renew(ctx, c.lease, t.Holder, c.next, until)
 	if err == nil {
 		c.saved = c.next
 	}
@@ -339,9 +343,10 @@ func (t *turn) renew(ctx context.Context) error {
 	if t.Now().Sub(t.renewed).Abs() < renewEvery {
 		return nil
 	}
-	if err := t.save(ctx); err != nil {
+	if err := t.saveOne(ctx, t.cursors[0]); err != nil {
 		return err
 	}
+	t.renewed = t.Now()
 	local := t.Now()
 	now, err := t.sharedTime(ctx, local)
 	if err != nil || local.Sub(now) == t.ahead {
