@@ -8,8 +8,8 @@ import (
 )
 
 // History is who the persons of a ledger were at each time, what its policies asked for, and which requests were decided
-// on, according to its events. Pass it all events of each chain in order, [jit.AllChain] first, then ask. The zero History
-// knows nothing.
+// on, according to its events. Pass it all events of each chain in order, [jit.AllChain] first, then ask. The zero
+// History knows nothing.
 type History struct {
 	// persons are by folded name, policies by name: what each asked for.
 	persons  map[string]versions[jit.Person]
@@ -19,36 +19,79 @@ type History struct {
 	firstRun      string
 	// broken are the grants that broke the glass, by the folded name of the requester.
 	broken map[string][]*breaking
-	// decidedFor is the grant whose events first have a decision on a request, by its digest.
-	decidedFor map[string]jit.ID
+	// decided are the first decisions on each request, by its digest.
+	decided map[string]jit.Event
 }
 
 // versions are what something was, each from its time to that of the next.
 type versions[T any] []version[T]
 
-// version is what something was, or that it was gone, since a run of Terraform recorded it; run is empty if another
-// program or an older one did.
+// version is what something was, or that it was gone, since the event of [jit.AllChain] with the number seq. A run of
+// Terraform recorded it; run is empty if another program or an older one did.
 type version[T any] struct {
 	was  T
 	gone bool
 	at   time.Time
+	seq  int64
 	run  string
 }
 
-// between returns what something was from one time to another.
-func (v versions[T]) between(from, to time.Time) (was []T) {
+// span is a time, and how much of [jit.AllChain] was recorded by its end: the events up to the number all. It is
+// unordered if no event tells, and then the clocks of the writers decide.
+type span struct {
+	from, to time.Time
+	all      int64
+}
+
+const unordered = -1
+
+// upTo returns the time from one time to another, which ends with an event. The event says which rules were recorded
+// before it, unless it is from before there were several chains.
+func upTo(e jit.Event, from, to time.Time) span {
+	s := span{from, to, unordered}
+	switch e.Chain {
+	case "":
+	case jit.AllChain:
+		s.all = e.Seq
+	default:
+		s.all = e.After
+	}
+	return s
+}
+
+// ordered reports whether an event tells the order.
+func (s span) ordered() bool { return s.all != unordered }
+
+// reaches reports whether what was recorded at that time, as the event with that number, was by the end.
+func (s span) reaches(at time.Time, seq int64) bool {
+	if s.ordered() {
+		return seq <= s.all
+	}
+	return !at.After(s.to)
+}
+
+// next returns the version after the i-th, if the span reaches it.
+func (v versions[T]) next(i int, s span) (next version[T], ok bool) {
+	if i+1 < len(v) {
+		next = v[i+1]
+	}
+	return next, i+1 < len(v) && s.reaches(next.at, next.seq)
+}
+
+// between returns what something was at any moment of a span.
+func (v versions[T]) between(s span) (was []T) {
 	for i, one := range v {
-		if !one.gone && !one.at.After(to) && (i+1 == len(v) || !v[i+1].at.Before(from)) {
+		if next, ended := v.next(i, s); !one.gone && s.reaches(one.at, one.seq) && !(ended && next.at.Before(s.from)) {
 			was = append(was, one.was)
 		}
 	}
 	return was
 }
 
-// throughout returns what something was all the time from one time to another.
-func (v versions[T]) throughout(from, to time.Time) (was []T) {
+// throughout returns what something was all the time of a span.
+func (v versions[T]) throughout(s span) (was []T) {
 	for i, one := range v {
-		if !one.gone && !one.at.After(from) && (i+1 == len(v) || v[i+1].at.After(to)) {
+		if _, ended := v.next(i, s); !one.gone && s.reaches(one.at, one.seq) && !one.at.After(s.from) && !ended {
 			was = append(was, one.was)
 		}
 	}
@@ -90,11 +133,12 @@ func (h *History) Add(e jit.Event) {
 		if e.Kind == jit.EventSignedOff {
 			h.close(e)
 		}
-		if h.decidedFor == nil {
-			h.decidedFor = map[string]jit.ID{}
+		if h.decided == nil {
+			h.decided = map[string]jit.Event{}
 		}
-		if digest := e.Detail["request_digest"]; h.decidedFor[digest] == "" {
-			h.decidedFor[digest] = e.Grant
+		digest := e.Detail["request_digest"]
+		if first, ok := h.decided[digest]; !ok || precedes(e, first, 0) {
+			h.decided[digest] = e
 		}
 	}
 }
@@ -110,7 +154,7 @@ func (h *History) addPerson(e jit.Event) {
 	name := jit.FoldName(e.Person())
 	person, err := jit.PersonOf(e)
 	gone := err != nil || e.Kind == jit.EventPersonRemoved
-	h.persons[name] = append(h.persons[name], version[jit.Person]{person, gone, e.At, run})
+	h.persons[name] = append(h.persons[name], version[jit.Person]{person, gone, e.At, e.Seq, run})
 }
 
 func (h *History) addPolicy(e jit.Event) {
@@ -119,7 +163,7 @@ func (h *History) addPolicy(e jit.Event) {
 	}
 	asked, _ := jit.AskedBy(e)
 	h.policies[e.Policy] = append(h.policies[e.Policy],
-		version[[]jit.Requirement]{asked.Approval, e.Kind == jit.EventPolicyRemoved, e.At, e.Run()})
+		version[[]jit.Requirement]{asked.Approval, e.Kind == jit.EventPolicyRemoved, e.At, e.Seq, e.Run()})
 }
 
 // breaking is a grant that broke the glass, and the event that closed it: it was signed off, or gave nothing.
@@ -147,8 +191,7 @@ func (h *History) close(e jit.Event) {
 	}
 }
 
-// brokeAgain returns the unsigned grant of a requester who broke the glass again with an event. Grants of two owners have
-// no order but that of their clocks.
+// brokeAgain returns the unsigned grant of a requester who broke the glass again with an event.
 func (h *History) brokeAgain(e jit.Event) jit.ID {
 	for _, b := range h.broken[jit.FoldName(e.Detail["requester"])] {
 		if b.opened.Grant != e.Grant && precedes(b.opened, e, race) && (b.closed == nil || !precedes(*b.closed, e, -race)) {
@@ -158,16 +201,27 @@ func (h *History) brokeAgain(e jit.Event) jit.ID {
 	return ""
 }
 
-// precedes reports whether an event was recorded before another: by their numbers in one chain, else at least that long
-// before by their times. Events from before there were several chains precede those of all owners.
+// precedes reports whether an event was recorded before another: by their numbers in one chain, else by the events of
+// [jit.AllChain] that they follow, and else at least that long before by their times. Whoever breaks the glass locks
+// [jit.AllChain]. Events from before there were several chains precede those of all owners.
 func precedes(a, b jit.Event, by time.Duration) bool {
 	switch {
 	case a.InChain() == b.InChain():
 		return a.Seq < b.Seq
 	case a.Chain == "" || b.Chain == "":
 		return a.Chain == ""
+	case order(a) != order(b):
+		return order(a) < order(b)
 	}
 	return !a.At.Add(by).After(b.At)
+}
+
+// order orders events of several chains by those of [jit.AllChain].
+func order(e jit.Event) int64 {
+	if e.InChain() == jit.AllChain {
+		return 2 * e.Seq
+	}
+	return 2*e.After + 1
 }
 
 const (
@@ -178,19 +232,21 @@ const (
 	race = 5 * time.Minute
 )
 
-// between returns who a person was from one time to another, by any of the clocks that recorded them, for a decision of
-// a run: its own changes do not count, unless nobody else had ever recorded a person.
-func (h *History) between(name string, from, to time.Time, run string) []jit.Person {
+// between returns who a person was in a span, by any of the clocks that recorded them, for a decision of a run: its own
+// changes do not count, unless nobody else had ever recorded a person.
+func (h *History) between(name string, s span, run string) []jit.Person {
 	known := h.persons[jit.FoldName(name)]
-	if first := h.first.Add(aRun); run == "" && to.Before(first) {
-		to = first
+	if first := h.first.Add(aRun); run == "" && !s.ordered() && s.to.Before(first) {
+		s.to = first
 	}
-	was := known.without(run).between(from.Add(-jit.MaxSkew), to.Add(jit.MaxSkew))
 	others := h.first
 	if run == h.firstRun {
 		others = h.second
 	}
-	if others.IsZero() || others.After(to.Add(-race)) {
+	own := others.IsZero() || others.After(s.to.Add(-race))
+	s.from, s.to = s.from.Add(-jit.MaxSkew), s.to.Add(jit.MaxSkew)
+	was := known.without(run).between(s)
+	if own {
 		was = append(was, known.by(run)...)
 	}
 	return was
@@ -202,7 +258,7 @@ func (h *History) around(name string, e jit.Event) []jit.Person {
 	if run := e.Detail[jit.RunDetail]; run == "" {
 		before = aRun
 	}
-	return h.between(name, e.At.Add(-before), e.At, e.Detail[jit.RunDetail])
+	return h.between(name, upTo(e, e.At.Add(-before), e.At), e.Detail[jit.RunDetail])
 }
 
 // ungoverned reports whether a decision names no policy that was in force, although there were some. A run may record a
@@ -215,22 +271,24 @@ func (h *History) ungoverned(e jit.Event) bool {
 			ends = to
 		}
 	}
-	if known := h.policies[e.Policy]; len(known.between(from, to)) > 0 || len(known.by(run)) > 0 {
+	if known := h.policies[e.Policy]; len(known.between(upTo(e, from, to))) > 0 || len(known.by(run)) > 0 {
 		return false
 	}
 	for _, policy := range h.policies {
-		if len(policy.throughout(from, ends)) > 0 && !policy.endedBy(run) {
+		if len(policy.throughout(upTo(e, from, ends))) > 0 && !policy.endedBy(run) {
 			return true
 		}
 	}
 	return false
 }
 
-// maySignOff reports whether one of these people could sign off a grant that skipped the approval of others: a policy
-// asked them around that time, or they were skipped. If none of those who were skipped may decide any more, anybody can.
-func (h *History) maySignOff(was []jit.Person, at time.Time, skipped []jit.Requirement, ask Ask) bool {
+// maySignOff reports whether one of these people could sign off, with an event, a grant that skipped the approval of
+// others: a policy asked them around that time, or they were skipped. If none of those who were skipped may decide any
+// more, anybody can.
+func (h *History) maySignOff(was []jit.Person, e jit.Event, skipped []jit.Requirement, ask Ask) bool {
+	around := upTo(e, e.At.Add(-race), e.At.Add(race))
 	for _, policy := range h.policies {
-		for _, asked := range policy.between(at.Add(-race), at.Add(race)) {
+		for _, asked := range policy.between(around) {
 			if anyIn(was, asked) {
 				return true
 			}
@@ -240,7 +298,7 @@ func (h *History) maySignOff(was []jit.Person, at time.Time, skipped []jit.Requi
 		return true
 	}
 	for _, person := range h.persons {
-		for _, p := range person.throughout(at.Add(-race), at.Add(race)) {
+		for _, p := range person.throughout(around) {
 			if anyIn([]jit.Person{p}, skipped) && ask.excluded(p) == "" {
 				return false
 			}

@@ -31,10 +31,10 @@ func (h *History) prove(e jit.Event, g jit.Grant, digest string) (v vote, why st
 	if v, why = read(e, digest); why != "" {
 		return v, why
 	}
-	if first := h.decidedFor[v.digest]; first != "" && first != e.Grant {
-		return v, "the decision was recorded for grant " + string(first) + " before"
+	if first, ok := h.decided[v.digest]; ok && first.Grant != e.Grant {
+		return v, "the decision was recorded for grant " + string(first.Grant) + " before"
 	}
-	was := h.between(v.Person, v.At, e.At, e.Detail[jit.RunDetail])
+	was := h.between(v.Person, upTo(e, v.At, e.At), e.Detail[jit.RunDetail])
 	if !slices.ContainsFunc(was, v.still) {
 		return v, v.notTheirs(e)
 	}

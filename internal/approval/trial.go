@@ -47,7 +47,8 @@ func (t *Trial) breakGlass(e jit.Event) {
 	t.glass = true
 	t.skipped = append(asked.Approval, jit.Requirement{From: strings.Split(e.Detail["approvers"], ", ")})
 	if open := t.History.brokeAgain(e); open != "" {
-		t.accuse("event %s lets %s break the glass, while nobody had signed off grant %s", e.Place(), e.Detail["requester"], open)
+		t.accuse("event %s lets %s break the glass, while nobody had signed off grant %s",
+			e.Place(), e.Detail["requester"], open)
 	}
 }
 
@@ -64,9 +65,9 @@ func (t *Trial) decision(e jit.Event, account *jit.Account) {
 	g, digest := t.digestOf(account)
 	v, why := t.History.prove(e, g, digest)
 	if why == "" && e.Kind == jit.EventSignedOff {
-		was := t.History.between(v.Person, v.At.Add(-aRun), e.At, "")
+		was := t.History.between(v.Person, upTo(e, v.At.Add(-aRun), e.At), "")
 		ask := Ask{Principal: g.Principal, Role: g.Role, Requester: g.Requester}
-		if !t.History.maySignOff(was, e.At, t.skipped, ask) {
+		if !t.History.maySignOff(was, e, t.skipped, ask) {
 			why = v.Person + " is none of those whom a policy asks"
 		}
 	}
@@ -145,7 +146,7 @@ func (t *Trial) required(e jit.Event) []jit.Requirement {
 	}
 	var least []jit.Requirement
 	policies := t.History.policies[name]
-	around := policies.between(e.At.Add(-race), e.At.Add(race))
+	around := policies.between(upTo(e, e.At.Add(-race), e.At.Add(race)))
 	for i, policy := range append(around, policies.by(e.Detail[jit.RunDetail])...) {
 		var more []jit.Requirement
 		for _, r := range policy {

@@ -200,7 +200,8 @@ func (b *Broker) finding(s reconcile.Step, done string) jit.Entry {
 	if s.Dedup.Name == "" {
 		return jit.Entry{}
 	}
-	return jit.Entry{Events: []jit.Event{b.aboutBinding(jit.EventDrift, s, "done", done)}, Owner: s.Grant.Owner, Dedup: s.Dedup}
+	found := b.aboutBinding(jit.EventDrift, s, "done", done)
+	return jit.Entry{Events: []jit.Event{found}, Owner: s.Grant.Owner, Dedup: s.Dedup}
 }
 
 // confirm records that the platform holds the access.

@@ -186,6 +186,14 @@ func TestForgedBeginnings(t *testing.T) {
 			o.pass(time.Hour)
 			o.forges(r, o.permitted(""))
 		}, "the approval of 0 of"},
+		"a policy that asked for nobody right after": {nil, func(o *office) {
+			o.forges(r, o.permitted(""))
+			o.policy(jit.Policy{Name: "prod", Effect: jit.Permit})
+		}, "the approval of 0 of"},
+		"an approver who became one right after": {nil, func(o *office) {
+			o.forges(r, o.says("eve", r), o.permitted("eve"))
+			o.put(lead("eve", o.keys["eve"]))
+		}, "the approval of 0 of"},
 		"asked anew without breaking the glass": {nil, func(o *office) {
 			broke := jit.Event{At: o.now, Kind: jit.EventBreakGlass, Detail: map[string]string{"requester": "bob"}}
 			g := o.forges(r, broke)
@@ -243,8 +251,11 @@ func TestOlderRecordsAreNoFaults(t *testing.T) {
 // The first run on a ledger records persons and grants in any order.
 func TestPersonsRecordedAfterTheFirstGrant(t *testing.T) {
 	o := newFirstOffice(t)
+	o.newRun()
 	o.policy(jit.Policy{Name: "prod", Effect: jit.Permit, Approval: byLea})
-	o.forges(request(), o.says("lea", request()), o.permitted("lea"))
+	says := o.says("lea", request())
+	says.Detail[jit.RunDetail] = o.Run
+	o.forges(request(), says, o.permitted("lea", jit.RunDetail, o.Run))
 	o.pass(30 * time.Minute)
 	o.put(lead("lea", o.keys["lea"]))
 	o.proved()

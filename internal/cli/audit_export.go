@@ -190,13 +190,15 @@ func csvWriter(w io.Writer) func(jit.Event) error {
 		return c.Error()
 	}
 	// A bufio.Writer keeps its error for later writes.
-	_ = write("chain", "seq", "at", "kind", "grant", "policy", "actor", "change", "source", "detail", "after", "prev", "hash")
+	_ = write("chain", "seq", "at", "kind", "grant", "policy", "actor", "change", "source", "detail", "after", "prev",
+		"hash")
 	return func(e jit.Event) error {
 		facts, err := cellJSON(e.Detail)
 		if err != nil {
 			return err
 		}
-		return write(harmless(e.InChain()), strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339Nano), harmless(string(e.Kind)),
+		return write(harmless(e.InChain()), strconv.FormatInt(e.Seq, 10),
+			e.At.UTC().Format(time.RFC3339Nano), harmless(string(e.Kind)),
 			harmless(string(e.Grant)), harmless(e.Policy), harmless(e.Name), harmless(e.Change),
 			harmless(string(e.Source)),
 			facts, strconv.FormatInt(e.After, 10), harmless(e.Prev), harmless(e.Hash))

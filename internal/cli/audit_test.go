@@ -49,7 +49,8 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 	if _, err := db.Exec("DELETE FROM jit_log WHERE chain = 'jit' AND seq = 3"); err != nil {
 		t.Fatal(err)
 	}
-	w.run("audit", "verify").wantCode(exitNotDone).wantOut("event jit/3 was removed", "The head of chain jit vouches for events 4 to ").
+	w.run("audit", "verify").wantCode(exitNotDone).
+		wantOut("event jit/3 was removed", "The head of chain jit vouches for events 4 to ").
 		wantErr("not intact")
 	var broken struct {
 		OK     bool

@@ -60,8 +60,8 @@ const (
 // the ledger, so only the run with that state grants nothing; [RunDetail] names it.
 func (e Event) FromState() bool { return e.Detail[KnownFromDetail] == KnownFromState }
 
-// EpochBegan returns the sequence number of the event of [AllChain] that began the present epoch: the last [EventLedgerRestored]; 0
-// if there is none. restores are those of [Ledger.Restores].
+// EpochBegan returns the sequence number of the event of [AllChain] that began the present epoch: the last
+// [EventLedgerRestored]; 0 if there is none. restores are those of [Ledger.Restores].
 func EpochBegan(restores []Event) (seq int64) {
 	for _, e := range restores {
 		if e.Kind == EventLedgerRestored {

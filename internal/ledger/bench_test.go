@@ -180,8 +180,8 @@ func BenchmarkEnd(b *testing.B) {
 	})
 }
 
-// BenchmarkOwners writes one grant and its event a call in twenty processes at once, on a server: for twenty owners, each
-// with a chain, and for one, whose chain they share.
+// BenchmarkOwners writes one grant and its event a call in twenty processes at once, on a server: for twenty owners,
+// each with a chain, and for one, whose chain they share.
 func BenchmarkOwners(b *testing.B) {
 	const processes = 20
 	for _, owners := range []int{1, processes} {

@@ -101,8 +101,8 @@ func (l *Ledger) addTips(ctx context.Context, q queryer, tips map[string]tip, wh
 }
 
 // lock locks chains and returns them with the row of the ledger and the tip of [jit.AllChain], which are read after
-// that: so of one chain they never go back. The error is errOutdated if the ledger must be migrated, and errNoChain if a
-// chain has no row yet.
+// that: so of one chain they never go back. The error is errOutdated if the ledger must be migrated, and errNoChain if
+// a chain has no row yet.
 func (l *Ledger) lock(ctx context.Context, tx *sql.Tx, chains []string) (*state, error) {
 	tips, err := l.lockChains(ctx, tx, chains)
 	if err != nil {

@@ -59,8 +59,8 @@ func TestDamageInOneChainAccusesNoOther(t *testing.T) {
 	})
 }
 
-// Promise 11: a chain without a row, an event that says that it follows rules it could not know, and one about the grant
-// of another owner are found.
+// Promise 11: a chain without a row, an event that says that it follows rules it could not know, and one about the
+// grant of another owner are found.
 func TestForgedChains(t *testing.T) {
 	for name, c := range map[string]struct {
 		forge func(t *testing.T, l *ledger.Ledger, url string)
@@ -82,6 +82,10 @@ func TestForgedChains(t *testing.T) {
 		"about the grant of another": {func(t *testing.T, l *ledger.Ledger, url string) {
 			append1(t, l, url, "search", func(e *jit.Event) { e.Grant = ledgertest.Grant(1).ID })
 		}, "event search/2 about it is in the chain of another owner"},
+		"a chain that passes for that of all": {func(t *testing.T, l *ledger.Ledger, url string) {
+			run(t, raw(t, url), "UPDATE jit_log SET chain = '' WHERE chain = 'search'",
+				"UPDATE jit_chains SET chain = '' WHERE chain = 'search'")
+		}, "event /1 was inserted: no owner has that name"},
 		"a policy": {func(t *testing.T, l *ledger.Ledger, url string) {
 			append1(t, l, url, "search", func(e *jit.Event) { e.Kind, e.Policy = jit.EventPolicyChanged, "forged" })
 		}, `policy "forged": event search/2 of an owner changes it`},

@@ -121,8 +121,8 @@ func (c claims) Update(ctx context.Context, place, scope string, version int64, 
 	return version + 1, nil
 }
 
-// moveVersion moves the version of the claims of a scope on by one, and locks it. The error is [jit.ErrStale] if another
-// version is recorded.
+// moveVersion moves the version of the claims of a scope on by one, and locks it. The error is [jit.ErrStale] if
+// another version is recorded.
 func moveVersion(ctx context.Context, tx *sql.Tx, place, scope string, version int64) error {
 	move := "UPDATE jit_mark_scopes SET version = version + 1 WHERE place = $1 AND scope = $2 AND version = $3"
 	if version == 0 { // a scope without a row

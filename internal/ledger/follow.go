@@ -49,6 +49,12 @@ func (v *verifier) chains(ctx context.Context, owner string) ([]string, error) {
 
 // check checks one chain.
 func (v *verifier) check(ctx context.Context, chain string) error {
+	if jit.ChainOf(chain) != chain {
+		return v.walk(ctx, chain, func(e jit.Event) { // it must not pass for one of [jit.AllChain]
+			v.report.Events++
+			v.report.Damage = append(v.report.Damage, Damage{chain, Inserted, e.Seq, e.Seq, "no owner has that name"})
+		}, v.misplaced)
+	}
 	end := v.state.tips[chain]
 	c := ChainReport{Tip: jit.Tip{Chain: chain, Seq: end.seq, Hash: end.hash}, VouchedFrom: 1}
 	f := follower{tip: tip{hash: v.state.genesis(chain)}, whole: true, all: v.state.all().seq}

@@ -7,8 +7,8 @@
 // locks of a write, in the order in which it takes them:
 //   - the row of jit_ledger: migrations, a new chain and [Ledger.Accept], which also lock all chains
 //   - the rows of jit_chains, by name: whoever writes events of these chains, or grants of these owners. [jit.AllChain]
-//     also guards policies, persons, jit_runs, the events about restores, and the rule that a requester has one unsigned
-//     grant, of whatever owner
+//     also guards policies, persons, jit_runs, the events about restores, and the rule that a requester has one
+//     unsigned grant, of whatever owner
 //   - the rows of jit_leases, by time and name: dedup keys, and the leases with the positions of notices
 //   - the row of jit_mark_scopes: the claims of a scope, whose version decides
 //   - the rows of jit_sweeps, by name
@@ -228,7 +228,9 @@ func (l *Ledger) checkSchema(h head) error {
 // headless returns errOutdated if another process is creating the ledger, and an error if its head row was removed.
 func (l *Ledger) headless(ctx context.Context, q headReader) error {
 	var events int64
-	for _, some := range []string{"SELECT 1 FROM jit_events LIMIT 1", "SELECT 1 FROM jit_chains WHERE head_seq > 0 LIMIT 1"} {
+	for _, some := range []string{
+		"SELECT 1 FROM jit_events LIMIT 1", "SELECT 1 FROM jit_chains WHERE head_seq > 0 LIMIT 1",
+	} {
 		err := q.QueryRowContext(ctx, "SELECT count(*) FROM ("+some+") AS any_event").Scan(&events)
 		if err != nil && !l.db.absent(err) {
 			return err

@@ -51,8 +51,8 @@ func (l *Ledger) Heads(owner string) []jit.Head {
 	return all
 }
 
-// lookFirst compares all heads, those of the file beside the ledger too, before the first write that leads to access. Each
-// write compares only those of its chains.
+// lookFirst compares all heads, those of the file beside the ledger too, before the first write that leads to access.
+// Each write compares only those of its chains.
 func (l *Ledger) lookFirst(ctx context.Context, entries []jit.Entry) error {
 	l.memory.mu.Lock()
 	looked := l.memory.looked

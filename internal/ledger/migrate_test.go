@@ -99,8 +99,8 @@ func TestTablesThatAnotherProcessHasJustCreated(t *testing.T) {
 	}
 }
 
-// olderLedger makes a ledger of an older schema, with events in its one chain, and returns a connection. It writes as the
-// programs of that time did.
+// olderLedger makes a ledger of an older schema, with events in its one chain, and returns a connection. It writes as
+// the programs of that time did.
 func olderLedger(t *testing.T, url string, version int, events []jit.Event) *sql.DB {
 	t.Helper()
 	old, err := Open(t.Context(), Config{URL: url})

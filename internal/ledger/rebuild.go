@@ -95,7 +95,9 @@ type storedRow struct {
 }
 
 // grantPages returns a function that reads the next page of the grants of an owner, or of all, by their id.
-func (l *Ledger) grantPages(tx *sql.Tx, schema int, owner string) func(context.Context) (page []storedRow, more bool, err error) {
+func (l *Ledger) grantPages(
+	tx *sql.Tx, schema int, owner string,
+) func(context.Context) (page []storedRow, more bool, err error) {
 	last, first := "", true
 	return func(ctx context.Context) ([]storedRow, bool, error) {
 		where, args := " WHERE id > $2", []any{int64(pageSize), last}
@@ -144,8 +146,8 @@ type told struct {
 	trial   approval.Trial
 }
 
-// owns reports whether an event is where those of the grant are: in the chain of its owner, or in [jit.AllChain] as long
-// as the ledger did not know the grant, or had one chain only. An event elsewhere is a fault.
+// owns reports whether an event is where those of the grant are: in the chain of its owner, or in [jit.AllChain] as
+// long as the ledger did not know the grant, or had one chain only. An event elsewhere is a fault.
 func (t *told) owns(e jit.Event) bool {
 	if e.InChain() == t.chain || e.InChain() == jit.AllChain {
 		return true
@@ -160,7 +162,8 @@ func (v *verifier) rebuildPage(ctx context.Context, page []storedRow) error {
 	ids := make([]jit.ID, len(page))
 	for i, row := range page {
 		ids[i] = row.grant.ID
-		grants[row.grant.ID] = &told{chain: jit.ChainOf(row.grant.Owner), trial: approval.Trial{History: &v.persons, Ledger: r.Ledger}}
+		trial := approval.Trial{History: &v.persons, Ledger: r.Ledger}
+		grants[row.grant.ID] = &told{chain: jit.ChainOf(row.grant.Owner), trial: trial}
 	}
 	err := v.visitOf(ctx, v.tx, v.state.layout(), ids, func(e jit.Event) bool {
 		if g, wanted := grants[e.Grant]; wanted && g.owns(e) {

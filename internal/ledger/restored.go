@@ -213,7 +213,8 @@ func (l *Ledger) recall(ctx context.Context, calls [][]jit.Head) []error {
 	return errs
 }
 
-// unknown returns the heads that have to be looked for, and an error for each call with a head of another ledger than id.
+// unknown returns the heads that have to be looked for, and an error for each call with a head of another ledger than
+// id.
 func (l *Ledger) unknown(id string, calls [][]jit.Head) (open []jit.Head, errs []error) {
 	errs = make([]error, len(calls))
 	l.memory.mu.Lock()

@@ -100,8 +100,8 @@ func (d Damage) String() string {
 }
 
 // Verify checks the events of each chain against their hashes, their order and the tip, rebuilds grants, policies and
-// persons from them, and checks the decisions of people again, in one consistent view of the ledger. Damage in one chain
-// accuses no other. A ledger that does not exist is intact and has no events.
+// persons from them, and checks the decisions of people again, in one consistent view of the ledger. Damage in one
+// chain accuses no other. A ledger that does not exist is intact and has no events.
 func (l *Ledger) Verify(ctx context.Context) (Report, error) { return l.verify(ctx, "") }
 
 // VerifyOwner is [Ledger.Verify] for the chain of one owner, the grants of that owner and [jit.AllChain], whose rules

@@ -97,8 +97,8 @@ func (s *Sender) sharedTime(ctx context.Context, now time.Time) (time.Time, erro
 	return now, err
 }
 
-// start saves the positions of a new receiver: the first events from now on. A receiver that an older program has served
-// is sent its owner's chain from the beginning.
+// start saves the positions of a new receiver: the first events from now on. A receiver that an older program has
+// served is sent its owner's chain from the beginning.
 func (t *turn) start(ctx context.Context, now time.Time) error {
 	fresh := t.cursors[0].next == 0
 	first := map[*cursor]int64{}
@@ -206,9 +206,9 @@ func (t *turn) unsaved() bool {
 // errMoved: the position has moved back, and the events from there on are to be delivered.
 var errMoved = errors.New("the position has moved back")
 
-// rewind moves positions back that lie among the events that are gone when the ledger has gone back in time: that in the
-// chain of forked, and those behind the last event of their chain. It goes back to the event that says so, or to the
-// first event of another chain after that.
+// rewind moves positions back that lie among the events that are gone when the ledger has gone back in time: that in
+// the chain of forked, and those behind the last event of their chain. It goes back to the event that says so, or to
+// the first event of another chain after that.
 func (t *turn) rewind(ctx context.Context, forked *cursor) (moved bool, err error) {
 	restores, err := t.Ledger.Restores(ctx)
 	if err != nil {

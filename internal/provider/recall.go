@@ -68,9 +68,9 @@ func (b *backend) remind(ctx context.Context, planned private, diags *diag.Diagn
 	}
 }
 
-// rememberHead records the newest heads that this run knows in a private state. A read may call it only if it has changed
-// the state: Terraform shows a head alone as a change in a plan with -refresh-only. What a read records reaches the
-// apply, which refuses to repair one resource if another remembers more than the ledger.
+// rememberHead records the newest heads that this run knows in a private state. A read may call it only if it has
+// changed the state: Terraform shows a head alone as a change in a plan with -refresh-only. What a read records reaches
+// the apply, which refuses to repair one resource if another remembers more than the ledger.
 func (b *backend) rememberHead(ctx context.Context, into private) diag.Diagnostics {
 	heads := b.Broker.Ledger.Heads(b.Broker.Owner)
 	if len(heads) == 0 {

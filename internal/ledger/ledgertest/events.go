@@ -88,7 +88,8 @@ func testEvents(t *testing.T, l jit.Ledger) {
 	}
 }
 
-// testChains: the events of each owner are in its chain, and say after which event of the chain of all they were recorded.
+// testChains: the events of each owner are in its chain, and say after which event of the chain of all they were
+// recorded.
 func testChains(t *testing.T, l jit.Ledger) {
 	policy := func(name string) jit.Entry {
 		return jit.Entry{Policy: &jit.Policy{Name: name, Effect: jit.Permit},
@@ -132,7 +133,8 @@ func testChains(t *testing.T, l jit.Ledger) {
 	}
 }
 
-// testManyOwners writes of many owners at once, with policies in between: no chain has a gap, and nothing waits for ever.
+// testManyOwners writes of many owners at once, with policies in between: no chain has a gap, and nothing waits for
+// ever.
 func testManyOwners(t *testing.T, l jit.Ledger) {
 	const owners, rounds = 12, 8
 	concurrently(t, owners, func(o int) error {
