@@ -144,16 +144,34 @@ type told struct {
 	chain   string
 	account jit.Account
 	trial   approval.Trial
+	// elsewhere are the events in chains of other owners than that of the row.
+	elsewhere []jit.Event
 }
 
-// owns reports whether an event is where those of the grant are: in the chain of its owner, or in [jit.AllChain] as
-// long as the ledger did not know the grant, or had one chain only. An event elsewhere is a fault.
-func (t *told) owns(e jit.Event) bool {
-	if e.InChain() == t.chain || e.InChain() == jit.AllChain {
-		return true
+// add takes in an event. Those of a grant are in the chain of its owner, or in [jit.AllChain] as long as the ledger did
+// not know the grant, or had one chain only.
+func (t *told) add(e jit.Event) {
+	if e.InChain() != t.chain && e.InChain() != jit.AllChain {
+		t.elsewhere = append(t.elsewhere, e)
+		return
 	}
-	t.trial.Faults = append(t.trial.Faults, fmt.Sprintf("event %s about it is in the chain of another owner", e.Place()))
-	return false
+	t.account.Add(e)
+	t.trial.Add(e, &t.account)
+}
+
+// settle accuses the events elsewhere, after the last event. If nothing else tells of the grant, or its row cannot be
+// read, the row is wrong about the owner and the events are believed.
+func (t *told) settle(readable bool) {
+	believed := t.account.Empty() || !readable
+	for _, e := range t.elsewhere {
+		if believed {
+			t.account.Add(e)
+			t.trial.Add(e, &t.account)
+		} else {
+			t.trial.Faults = append(t.trial.Faults,
+				fmt.Sprintf("event %s about it is in the chain of another owner", e.Place()))
+		}
+	}
 }
 
 func (v *verifier) rebuildPage(ctx context.Context, page []storedRow) error {
@@ -166,9 +184,8 @@ func (v *verifier) rebuildPage(ctx context.Context, page []storedRow) error {
 		grants[row.grant.ID] = &told{chain: jit.ChainOf(row.grant.Owner), trial: trial}
 	}
 	err := v.visitOf(ctx, v.tx, v.state.layout(), ids, func(e jit.Event) bool {
-		if g, wanted := grants[e.Grant]; wanted && g.owns(e) {
-			g.account.Add(e)
-			g.trial.Add(e, &g.account)
+		if g, wanted := grants[e.Grant]; wanted {
+			g.add(e)
 		}
 		return true
 	})
@@ -178,6 +195,7 @@ func (v *verifier) rebuildPage(ctx context.Context, page []storedRow) error {
 	for _, row := range page {
 		r.Grants++
 		g := grants[row.grant.ID]
+		g.settle(row.err == nil)
 		r.compare(row, &g.account)
 		for _, fault := range g.trial.Faults {
 			r.add(Mismatch{Grant: row.grant.ID, Problem: fault})
