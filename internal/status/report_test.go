@@ -52,7 +52,7 @@ func TestReport(t *testing.T) {
 	}
 	checkText(t, "the report", page, []string{
 		"user:past@example.com", "carol", "commit abc", "stolen laptop", "over, not removed yet", "oncall", "heidi",
-		"came back", "the-hash", "requester Alice &lt;Smith&gt;", "&lt;script&gt;", `http-equiv="Content-Security-Policy"`,
+		"came back", "the-root", "requester Alice &lt;Smith&gt;", "&lt;script&gt;", `http-equiv="Content-Security-Policy"`,
 	}, []string{"group:sre", "tomorrow", "<script", "http://", "https://"})
 	period := Period{r.From, r.To, func(g jit.Grant) bool { return g.Target == "db" }}
 	r, err := NewReport(t.Context(), l, "payments", period, Head{}, noon)
