@@ -89,12 +89,12 @@ func allFrom(ctx context.Context, l Ledger, first func(chain string) (int64, err
 			yield(Event{}, err)
 			return
 		}
-		merged(ctx, l, from)(yield)
+		mergeChains(ctx, l, from)(yield)
 	}
 }
 
-// merged returns the events of chains, each from its sequence number on.
-func merged(ctx context.Context, l Ledger, from map[string]int64) iter.Seq2[Event, error] {
+// mergeChains returns the events of chains, each from its sequence number on.
+func mergeChains(ctx context.Context, l Ledger, from map[string]int64) iter.Seq2[Event, error] {
 	chains := slices.Sorted(maps.Keys(from))
 	if len(chains) == 1 {
 		return l.Events(ctx, chains[0], from[chains[0]])

@@ -281,7 +281,7 @@ func (w *realClocks) recorded(g jit.Grant, ends int) {
 	w.Helper()
 	l := w.process().Ledger.(*ledger.Ledger)
 	n := 0
-	for e, err := range l.Events(w.Context(), 1) {
+	for e, err := range jit.AllEvents(w.Context(), l) {
 		if err != nil {
 			w.Fatal(err)
 		}
