@@ -118,8 +118,10 @@ func TestTroubleshootingMessages(t *testing.T) {
 // The output of jit audit verify in the guide is what the command prints.
 func TestAuditGuide(t *testing.T) {
 	guide := read(t, "../templates/guides/audit.md")
+	removed := ledger.Damage{Chain: "payments", Kind: ledger.Removed, First: 7, Last: 7}
+	removed.Detail = "recorded, but not stored"
 	for _, line := range []string{
-		ledger.Damage{Chain: "payments", Kind: ledger.Removed, First: 7, Last: 7, Detail: "recorded, but not stored"}.String(),
+		removed.String(),
 		ledger.ChainReport{Tip: jit.Tip{Chain: "payments", Seq: 12}, VouchedFrom: 8}.Vouched(),
 		ledger.Mismatch{Policy: "mine", Problem: "it has no event"}.String(),
 	} {

@@ -93,16 +93,17 @@ func TestWhoBrokeTheGlassFirst(t *testing.T) {
 		e.Seq, e.Kind = 2, jit.EventGrantFailed
 		return e
 	}
+	first := func(after int64) jit.Event { return broke("search", after, "first") }
 	for name, c := range map[string]struct {
 		record []jit.Event
 		again  jit.Event
 		found  bool
 	}{
-		"again":                        {[]jit.Event{broke("search", 1, "first")}, broke("payments", 2, "g"), true},
-		"at once, and nothing tells":   {[]jit.Event{broke("search", 1, "first")}, broke("payments", 1, "g"), false},
-		"before":                       {[]jit.Event{broke("search", 2, "first")}, broke("payments", 1, "g"), false},
-		"the first was closed in time": {[]jit.Event{broke("search", 1, "first"), signedOff(2)}, broke("payments", 3, "g"), false},
-		"the first was closed later":   {[]jit.Event{broke("search", 1, "first"), signedOff(3)}, broke("payments", 2, "g"), true},
+		"again":                        {[]jit.Event{first(1)}, broke("payments", 2, "g"), true},
+		"at once, and nothing tells":   {[]jit.Event{first(1)}, broke("payments", 1, "g"), false},
+		"before":                       {[]jit.Event{first(2)}, broke("payments", 1, "g"), false},
+		"the first was closed in time": {[]jit.Event{first(1), signedOff(2)}, broke("payments", 3, "g"), false},
+		"the first was closed later":   {[]jit.Event{first(1), signedOff(3)}, broke("payments", 2, "g"), true},
 	} {
 		if found := faults(c.record, c.again); (found != "") != c.found {
 			t.Errorf("%s: found %q", name, found)

@@ -30,9 +30,9 @@ func (p *program) auditExportCommand() *cobra.Command {
 		Long: `Write every event of the ledger: those of each chain in its order, and the chains merged by time.
 
 json writes one object a line, with its chain, its number there, the hash of the event and of the previous one of the
-chain. The hash of an event is the SHA-256 of its line with prev set and hash empty, so the file alone is enough to check
-each chain. after is the last event of the chain _all that was recorded before. Events without a chain are the beginning
-of _all: an older program recorded them.
+chain. The hash of an event is the SHA-256 of its line with prev set and hash empty, so the file alone is enough to
+check each chain. after is the last event of the chain _all that was recorded before. Events without a chain are the
+beginning of _all: an older program recorded them.
 
 csv is for spreadsheets. jit writes an apostrophe before each text that a spreadsheet would read as a formula, at the
 beginning of a cell or after a semicolon. Hidden characters are written as \u{202e}; details are JSON.

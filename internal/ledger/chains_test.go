@@ -128,8 +128,9 @@ func append1(t *testing.T, l *ledger.Ledger, url, chain string, change func(*jit
 		Actor: jit.Actor{Name: "mallory", Source: jit.FromCLI}, Prev: last.Hash}
 	change(&e)
 	e.Hash = e.Sum()
-	run(t, raw(t, url), fmt.Sprintf("INSERT INTO jit_log (chain, seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, "+
-		"detail, after_seq, prev, hash) VALUES ('%s', %d, %d, '%s', '%s', '%s', '%s', '', '%s', '', %d, '%s', '%s')", e.Chain, e.Seq,
+	run(t, raw(t, url), fmt.Sprintf("INSERT INTO jit_log (chain, seq, recorded_at, kind, grant_id, policy, actor, "+
+		"change_ref, source, detail, after_seq, prev, hash) "+
+		"VALUES ('%s', %d, %d, '%s', '%s', '%s', '%s', '', '%s', '', %d, '%s', '%s')", e.Chain, e.Seq,
 		e.At.UnixMicro(), e.Kind, e.Grant, e.Policy, e.Name, e.Source, e.After, e.Prev, e.Hash),
 		fmt.Sprintf("UPDATE jit_chains SET head_seq = %d, head_hash = '%s' WHERE chain = '%s'", e.Seq, e.Hash, chain))
 }
@@ -160,7 +161,8 @@ func TestLostChainOfAnOwner(t *testing.T) {
 			}
 		}
 		// What this process has seen blocks everybody once it is recorded.
-		if err := l.Recall(t.Context()); !errors.Is(err, jit.ErrBehind) || !strings.Contains(err.Error(), "event payments/2 with") {
+		err := l.Recall(t.Context())
+		if !errors.Is(err, jit.ErrBehind) || !strings.Contains(err.Error(), "event payments/2 with") {
 			t.Errorf("the process that saw it: %v", err)
 		}
 		for _, of := range []*ledger.Ledger{l, fresh, open(t, url)} {

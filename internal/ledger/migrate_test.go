@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,8 +173,11 @@ func becomeMany(t *testing.T, url string) {
 	entry := func(kind jit.EventKind, owner string) jit.Entry {
 		return jit.Entry{Events: []jit.Event{{Kind: kind, Grant: id, At: at, Actor: carol}}, Owner: owner}
 	}
-	for _, err := range l.Write(t.Context(), []jit.Entry{entry(jit.EventDrift, "payments"), {DropPolicy: "x",
-		Events: []jit.Event{{Kind: jit.EventPolicyRemoved, Policy: "x", At: at, Actor: carol}}}, entry(jit.EventRepaired, "payments")}) {
+	dropped := jit.Event{Kind: jit.EventPolicyRemoved, Policy: "x", At: at, Actor: carol}
+	for _, err := range l.Write(t.Context(), []jit.Entry{
+		entry(jit.EventDrift, "payments"), {DropPolicy: "x", Events: []jit.Event{dropped}},
+		entry(jit.EventRepaired, "payments"),
+	}) {
 		must(t, err)
 	}
 	after, err := l.Verify(t.Context())
@@ -186,14 +190,16 @@ func becomeMany(t *testing.T, url string) {
 		must(t, err)
 		seqs = append(seqs, e.UID()[:len(e.UID())-13])
 	}
-	if want := []string{fmt.Sprint(last - 1), fmt.Sprint(last), fmt.Sprintf("_all/%d", last+1)}; !slices.Equal(seqs, want) {
+	want := []string{fmt.Sprint(last - 1), fmt.Sprint(last), fmt.Sprintf("_all/%d", last+1)}
+	if !slices.Equal(seqs, want) {
 		t.Errorf("events %q, want %q", seqs, want)
 	}
 	for e, err := range l.EventsOf(t.Context(), []jit.ID{id}) {
 		must(t, err)
 		ofGrant = append(ofGrant, e.Place())
 	}
-	if n := len(ofGrant); n != len(old)/2+2 || ofGrant[n-3] != fmt.Sprintf("_all/%d", last-1) || ofGrant[n-1] != "payments/2" {
+	if n := len(ofGrant); n != len(old)/2+2 || ofGrant[n-3] != fmt.Sprintf("_all/%d", last-1) ||
+		ofGrant[n-1] != "payments/2" {
 		t.Errorf("%d events of the grant, the last are %q", n, ofGrant[max(0, n-3):])
 	}
 	for e, err := range l.Events(t.Context(), "payments", 1) {
@@ -214,8 +220,8 @@ func becomeMany(t *testing.T, url string) {
 	}
 	// Events in the wrong table.
 	for _, move := range []string{
-		"INSERT INTO jit_log SELECT '_all', seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, 0, " +
-			"prev, hash FROM jit_events WHERE seq = 3",
+		"INSERT INTO jit_log SELECT '_all', seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, " +
+			"detail, 0, prev, hash FROM jit_events WHERE seq = 3",
 		fmt.Sprintf("UPDATE jit_events SET seq = %d WHERE seq = %d", last+1, last),
 	} {
 		_, err = db.ExecContext(t.Context(), move)
@@ -296,5 +302,42 @@ func readOlder(t *testing.T, url string) {
 		if g, ok, err = l.Lookup(t.Context(), id); err != nil || !ok || !g.NoStandingBefore {
 			t.Errorf("after a write Lookup = %+v, %t, %v", g, ok, err)
 		}
+	}
+}
+
+// A migration that breaks off at any statement leaves the ledger as it was: it reads, verifies and takes the events of
+// older programs, and the next start migrates it.
+func TestMigrationBreaksOff(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { breaksOff(t, "sqlite://"+t.TempDir()+"/ledger.db") })
+	t.Run("postgres", func(t *testing.T) { breaksOff(t, testenv.Postgres(t).Database(t)) })
+}
+
+func breaksOff(t *testing.T, url string) {
+	const older = chainsSchema - 1
+	one := []jit.Event{{Kind: jit.EventDrift, At: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), Actor: carol}}
+	step := migrations[older]
+	for n := range len(step) + 1 {
+		olderLedger(t, url, older, one)
+		l := opened(t, url)
+		l.migrations = append(slices.Clone(migrations[:older]), append(slices.Clone(step[:n]), "SELECT broken"))
+		db, err := l.db.writer(t.Context())
+		must(t, err)
+		if err := l.migrate(t.Context(), db); err == nil || !strings.Contains(err.Error(), "broken") {
+			t.Fatalf("after %d statements: %v", n, err)
+		}
+		fresh := opened(t, url)
+		r, err := fresh.Verify(t.Context())
+		if err != nil || !r.OK() || r.Events != int64(n)+1 {
+			t.Fatalf("after %d statements: %+v, %v", n, r, err)
+		}
+		if i, err := fresh.Info(t.Context()); err != nil || i.Schema != older {
+			t.Fatalf("after %d statements: schema %d, %v", n, i.Schema, err)
+		}
+	}
+	l := opened(t, url)
+	dropped := jit.Entry{DropPolicy: "x", Events: []jit.Event{{Kind: jit.EventPolicyRemoved, Policy: "x"}}}
+	must(t, l.Write(t.Context(), []jit.Entry{dropped})[0])
+	if r, err := l.Verify(t.Context()); err != nil || !r.OK() || r.Events != int64(len(step))+2 {
+		t.Fatalf("in the end: %+v, %v", r, err)
 	}
 }

@@ -45,7 +45,9 @@ func onBoth(t *testing.T, test func(t *testing.T, r rewound)) {
 			}
 		}
 		var save, back []string
-		for _, table := range []string{"jit_ledger", "jit_grants", "jit_events", "jit_log", "jit_chains", "jit_policies", "jit_persons"} {
+		for _, table := range []string{
+			"jit_ledger", "jit_grants", "jit_events", "jit_log", "jit_chains", "jit_policies", "jit_persons",
+		} {
 			save = append(save, "CREATE TABLE kept_"+table+" AS SELECT * FROM "+table)
 			back = append(back, "DELETE FROM "+table, "INSERT INTO "+table+" SELECT * FROM kept_"+table)
 		}

@@ -99,7 +99,9 @@ func kinds(r ledger.Report) string {
 
 // edits are the ways to change one event: each column to another value and to a value of the wrong type.
 var edits = []string{
-	"recorded_at = recorded_at + 1", "after_seq = 7", "after_seq = 'x'", "recorded_at = 9000000000000000000", "recorded_at = -9000000000000000000", "recorded_at = 'noon'", "recorded_at = 0.5",
+	"after_seq = 7", "after_seq = 'x'",
+	"recorded_at = recorded_at + 1", "recorded_at = 9000000000000000000", "recorded_at = -9000000000000000000",
+	"recorded_at = 'noon'", "recorded_at = 0.5",
 	"kind = kind || 'x'", "kind = ''", "grant_id = grant_id || 'x'", "policy = policy || ' '", "actor = 'mallory'", "actor = x'ff'", "change_ref = ''",
 	"source = 'sweeper'", `detail = '{"reason":"another"}'`, "detail = '{'", "detail = detail || ' '", "prev = ''", "prev = hash", "hash = prev", "hash = upper(hash)", "hash = ''",
 }
@@ -288,17 +290,13 @@ func TestVerifyNamesWhateverIsDone(t *testing.T) {
 	})
 }
 
+// logColumns are those of jit_log.
+const logColumns = "chain, seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, after_seq, " +
+	"prev, hash"
+
 // insertion returns a statement that inserts a row with a number.
 func insertion(seq int64, row stored) string {
 	e := row.event
-	source := fmt.Sprintf(
-		"SELECT chain, %d, recorded_at, kind, grant_id, policy, '%s', change_ref, source, detail, after_seq, '%s', '%s' FROM kept WHERE seq = ",
-		seq,
-		e.Name,
-		e.Prev,
-		e.Hash,
-	)
-	return "INSERT INTO jit_log (chain, seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, after_seq, prev, hash) " + source + fmt.Sprint(
-		row.from,
-	)
+	return fmt.Sprintf("INSERT INTO jit_log ("+logColumns+") SELECT chain, %d, recorded_at, kind, grant_id, policy, '%s', "+
+		"change_ref, source, detail, after_seq, '%s', '%s' FROM kept WHERE seq = %d", seq, e.Name, e.Prev, e.Hash, row.from)
 }

@@ -13,7 +13,7 @@ import (
 // copyOf returns a statement that inserts a copy of event from at seq.
 func copyOf(seq, from int) string {
 	return fmt.Sprintf(
-		`INSERT INTO jit_log (chain, seq, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, after_seq, prev, hash)
+		`INSERT INTO jit_log (`+logColumns+`)
 		SELECT chain, %d, recorded_at, kind, grant_id, policy, actor, change_ref, source, detail, after_seq, prev, hash
 		FROM jit_log WHERE seq = %d`,
 		seq,
@@ -191,7 +191,8 @@ func TestVerifyHeadEdited(t *testing.T) {
 	write(t, l, ledgertest.Entry(ledgertest.Grant(1)), ledgertest.Entry(ledgertest.Grant(2)))
 	run(t, raw(t, url), "UPDATE jit_chains SET head_seq = 1, head_hash = "+
 		"(SELECT hash FROM jit_log WHERE seq = 1) WHERE chain = 'payments'")
-	if r := verify(t, l); len(r.Damage) != 1 || r.Damage[0].String() != "event payments/2 was inserted: it is after the head" {
+	const after = "event payments/2 was inserted: it is after the head"
+	if r := verify(t, l); len(r.Damage) != 1 || r.Damage[0].String() != after {
 		t.Errorf("%v", r.Damage)
 	}
 	err := l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(3))})[0]

@@ -100,7 +100,8 @@ func testChains(t *testing.T, l jit.Ledger) {
 	write(t, l, Entry(ours))
 	write(t, l, policy("a"), Entry(theirs), policy("b"))
 	stray, known := Event("4711"), Event(theirs.ID)
-	write(t, l, jit.Entry{Events: []jit.Event{stray}, Owner: "third"}, jit.Entry{Events: []jit.Event{known}, Owner: "third"},
+	write(t, l, jit.Entry{Events: []jit.Event{stray}, Owner: "third"},
+		jit.Entry{Events: []jit.Event{known}, Owner: "third"},
 		jit.Entry{Events: []jit.Event{Event("4712")}}, jit.Entry{Events: []jit.Event{Event("4713")}, Owner: "No owner"})
 	if n := checkChains(t, l); n != 8 {
 		t.Errorf("%d events, want 8", n)
@@ -112,7 +113,8 @@ func testChains(t *testing.T, l jit.Ledger) {
 		}
 	}
 	want := []string{
-		"_all/1 policy_changed after 0", "_all/2 policy_changed after 0", "_all/3 drift_found after 0", "_all/4 drift_found after 0",
+		"_all/1 policy_changed after 0", "_all/2 policy_changed after 0",
+		"_all/3 drift_found after 0", "_all/4 drift_found after 0",
 		"other/1 drift_found after 1", "other/2 drift_found after 2", "payments/1 drift_found after 0",
 		"third/1 drift_found after 2",
 	}
@@ -143,7 +145,8 @@ func testManyOwners(t *testing.T, l jit.Ledger) {
 			a.Owner, b.Owner = fmt.Sprintf("team-%d", o), fmt.Sprintf("team-%d", (o+1)%owners)
 			entries := []jit.Entry{Entry(a), Entry(b)}
 			if r%3 == 0 {
-				entries = append(entries, jit.Entry{DropPolicy: "x", Events: []jit.Event{{Kind: jit.EventPolicyRemoved, Policy: "x"}}})
+				removed := jit.Event{Kind: jit.EventPolicyRemoved, Policy: "x"}
+				entries = append(entries, jit.Entry{DropPolicy: "x", Events: []jit.Event{removed}})
 			}
 			if err := errors.Join(l.Write(t.Context(), entries)...); err != nil {
 				return err
