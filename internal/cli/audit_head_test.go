@@ -89,7 +89,7 @@ func TestAuditHead(t *testing.T) {
 	head.Signature = ours
 	for name, change := range map[string]func(*auditHead){
 		"seq": func(h *auditHead) {
-			h.Chains = []jit.Tip{{Chain: "jit", Seq: h.Chains[0].Seq - 1, Hash: h.Chains[0].Hash}}
+			h.Chains = []jit.Tip{{Chain: "payments", Seq: h.Chains[0].Seq - 1, Hash: h.Chains[0].Hash}}
 		}, "time": func(h *auditHead) { h.At = "2026-01-01T00:00:00Z" },
 		"root":      func(h *auditHead) { h.Root = strings.Repeat("0", 64) },
 		"one chain": func(h *auditHead) { h.Hash, h.Root, h.Chains = h.Chains[0].Hash, "", nil },

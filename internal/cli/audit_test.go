@@ -46,11 +46,11 @@ func TestAuditVerifyFindsTampering(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if _, err := db.Exec("DELETE FROM jit_log WHERE chain = 'jit' AND seq = 3"); err != nil {
+	if _, err := db.Exec("DELETE FROM jit_log WHERE chain = 'payments' AND seq = 3"); err != nil {
 		t.Fatal(err)
 	}
 	w.run("audit", "verify").wantCode(exitNotDone).
-		wantOut("event jit/3 was removed", "The head of chain jit vouches for events 4 to ").
+		wantOut("event payments/3 was removed", "The head of chain payments vouches for events 4 to ").
 		wantErr("not intact")
 	var broken struct {
 		OK     bool

@@ -17,11 +17,11 @@ func TestLedgerInfo(t *testing.T) {
 	var r ledger.Report
 	w.run("audit", "verify", "--json").wantCode(exitDone).decode(&r)
 	if i.ID != r.Ledger || i.Kind != "sqlite" || i.Root != r.Root || i.Events != r.Events || len(i.Chains) != 1 ||
-		i.Chains[0].Chain != "jit" || i.Bytes < 4096 || i.Newest.Before(g.RequestedAt) || i.OneChain != 0 {
+		i.Chains[0].Chain != "payments" || i.Bytes < 4096 || i.Newest.Before(g.RequestedAt) || i.OneChain != 0 {
 		t.Errorf("info %+v, verified %+v", i, r)
 	}
 	if i.Root != jit.Root(i.ID, i.Chains) {
 		t.Errorf("the root is %s", i.Root)
 	}
-	w.run("ledger", "info").wantCode(exitDone).wantOut(i.ID, i.Root, "CHAIN", "jit", i.Chains[0].Hash)
+	w.run("ledger", "info").wantCode(exitDone).wantOut(i.ID, i.Root, "CHAIN", "payments", i.Chains[0].Hash)
 }

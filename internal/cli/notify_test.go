@@ -117,7 +117,7 @@ func TestSweepGivesUpANotice(t *testing.T) {
 	h.answer(http.StatusGone)
 	w.now = w.now.Add(2 * time.Hour)
 	w.run("sweep").wantCode(exitDone).
-		wantErr("warning: notify ops: event jit/3 was skipped after 3 tries: the receiver answered 410")
+		wantErr("warning: notify ops: event payments/3 was skipped after 3 tries: the receiver answered 410")
 	h.answer(http.StatusOK)
 	w.run("sweep").wantCode(exitDone)
 	h.want(t, "")

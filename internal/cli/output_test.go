@@ -39,7 +39,7 @@ func TestAFullDiskIsNoSuccess(t *testing.T) {
 func TestOneGrantIsOne(t *testing.T) {
 	w := newWorld(t)
 	w.grant("INC-1: look", "1h")
-	w.run("audit", "verify").wantCode(exitDone).wantOut(" events, 1 grant that agrees with them, head ")
+	w.run("audit", "verify").wantCode(exitDone).wantOut(" events, 1 grant that agrees with them, root ")
 }
 
 // A target without any scope was not looked at.

@@ -38,7 +38,7 @@ func FuzzCSV(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		a, b = strings.ToValidUTF8(a, "\uFFFD"), strings.ToValidUTF8(b, "\uFFFD")
-		e := jit.Event{Seq: 7, At: time.Unix(1, 0), Kind: jit.EventRequested, Grant: jit.ID(b), Policy: a,
+		e := jit.Event{Chain: "payments", Seq: 7, At: time.Unix(1, 0), Kind: jit.EventRequested, Grant: jit.ID(b), Policy: a,
 			Actor:  jit.Actor{Name: b, Change: a, Source: jit.FromCLI},
 			Detail: map[string]string{"reason": a, "principal": b, b: a}, Hash: "h"}
 		var out bytes.Buffer
@@ -46,11 +46,13 @@ func FuzzCSV(f *testing.F) {
 			t.Fatal(err)
 		}
 		rows, err := csv.NewReader(bytes.NewReader(out.Bytes())).ReadAll()
-		if err != nil || len(rows) != 2 || len(rows[1]) != 11 {
+		if err != nil || len(rows) != 2 || len(rows[1]) != 13 {
 			t.Fatalf("%v: %q", err, out.String())
 		}
 		row := rows[1]
-		for i, want := range map[int]string{0: "7", 2: "requested", 3: b, 4: a, 5: b, 6: a, 7: "cli", 10: "h"} {
+		for i, want := range map[int]string{
+			0: "payments", 1: "7", 3: "requested", 4: b, 5: a, 6: b, 7: a, 8: "cli", 10: "0", 12: "h",
+		} {
 			if got := fromCSV(row[i]); got != want {
 				t.Errorf("cell %d %q reads back as %q, want %q", i, row[i], got, want)
 			}
@@ -59,9 +61,9 @@ func FuzzCSV(f *testing.F) {
 			}
 		}
 		var detail map[string]string
-		if err := json.Unmarshal([]byte(row[8]), &detail); err != nil || !maps.Equal(detail, e.Detail) ||
-			formulas.MatchString(row[8]) {
-			t.Errorf("details %s, %v, want %q", row[8], err, e.Detail)
+		if err := json.Unmarshal([]byte(row[9]), &detail); err != nil || !maps.Equal(detail, e.Detail) ||
+			formulas.MatchString(row[9]) {
+			t.Errorf("details %s, %v, want %q", row[9], err, e.Detail)
 		}
 		if strings.Count(out.String(), "\n") != 2 {
 			t.Errorf("%q is not two lines", out.String())
