@@ -28,6 +28,7 @@ func TestSumIsStable(t *testing.T) {
 
 func TestSumIsSensitive(t *testing.T) {
 	changes := map[string]func(*Event){
+		"Chain": func(e *Event) { e.Chain = AllChain }, "After": func(e *Event) { e.After = 1 },
 		"Seq": func(e *Event) { e.Seq++ }, "At": func(e *Event) { e.At = e.At.Add(time.Microsecond) },
 		"Kind":  func(e *Event) { e.Kind = EventRevoked },
 		"Grant": func(e *Event) { e.Grant = "" }, "Policy": func(e *Event) { e.Policy = "x" },

@@ -31,6 +31,7 @@ type Ledger struct {
 	policies map[string]jit.Policy
 	persons  map[string]jit.Person
 	events   []jit.Event // those of all chains, in the order of the writes
+	tips     map[string]jit.Tip
 	shared   map[string]shared
 	altered  map[jit.ID]bool
 	sweeps   []jit.Sweep
@@ -64,7 +65,7 @@ func (l *Ledger) locked(ctx context.Context, what string, do func()) error {
 // Forget empties the ledger, as if it had been lost.
 func (l *Ledger) Forget() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.grants, l.leases, l.policies, l.persons, l.events, l.tips, l.shared = nil, nil, nil, nil, nil, nil, nil
 	l.grants, l.leases, l.policies, l.persons, l.events, l.shared = nil, nil, nil, nil, nil, nil
 }
 
@@ -255,28 +256,22 @@ func (l *Ledger) chain(e jit.Entry, event jit.Event) string {
 
 // append adds an event to a chain.
 func (l *Ledger) append(chain string, e jit.Event) {
-	tips := l.tips()
-	last := tips[chain]
+	last := l.tips[chain]
 	e.Chain, e.Seq, e.Prev = chain, last.Seq+1, cmp.Or(last.Hash, jit.Genesis(l.Identity, chain))
 	if chain != jit.AllChain {
-		e.After = tips[jit.AllChain].Seq
+		e.After = l.tips[jit.AllChain].Seq
 	}
 	e.Hash = e.Sum()
 	l.events = append(l.events, e)
-}
-
-// tips returns the last event of each chain.
-func (l *Ledger) tips() map[string]jit.Tip {
-	tips := map[string]jit.Tip{}
-	for _, e := range l.events {
-		tips[e.Chain] = jit.Tip{Chain: e.Chain, Seq: e.Seq, Hash: e.Hash}
+	if l.tips == nil {
+		l.tips = map[string]jit.Tip{}
 	}
-	return tips
+	l.tips[chain] = jit.Tip{Chain: chain, Seq: e.Seq, Hash: e.Hash}
 }
 
 // Chains returns the last event of each chain.
 func (l *Ledger) Chains(ctx context.Context) (all []jit.Tip, err error) {
-	err = l.locked(ctx, "read", func() { all = slices.Collect(maps.Values(l.tips())) })
+	err = l.locked(ctx, "read", func() { all = slices.Collect(maps.Values(l.tips)) })
 	slices.SortFunc(all, func(a, b jit.Tip) int { return cmp.Compare(a.Chain, b.Chain) })
 	return all, err
 }
@@ -298,7 +293,7 @@ func (l *Ledger) check(g jit.Grant) {
 func (l *Ledger) FirstEvent(ctx context.Context, chain string, at time.Time) (first int64, err error) {
 	first = 1
 	err = l.locked(ctx, "read", func() {
-		first = l.tips()[chain].Seq + 1
+		first = l.tips[chain].Seq + 1
 		since := func(e jit.Event) bool { return e.Chain == chain && !e.At.Before(at) }
 		if i := slices.IndexFunc(l.events, since); i >= 0 {
 			first = l.events[i].Seq
