@@ -215,6 +215,7 @@ func (b *bureau) forge(edit func(jit.Event) []jit.Event) {
 		}
 	}
 	run("DELETE FROM jit_log")
+	run("UPDATE jit_chains SET head_seq = 0, head_hash = $1 || '/' || chain", b.ledgerID())
 	last := map[string]jit.Event{}
 	for _, e := range events {
 		e.Seq, e.Prev = last[e.Chain].Seq+1, cmp.Or(last[e.Chain].Hash, jit.Genesis(b.ledgerID(), e.Chain))
