@@ -105,6 +105,19 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	where, args = l.where(jit.Filter{Waiting: true}, nil)
 	planned(t, db, explain, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT 1000", args,
 		[]string{"SCAN jit_grants\n", "Seq Scan on jit_grants", "jit_grants_open", "jit_grants_end", "jit_grants_pkey"})
+	if strings.HasPrefix(url, "postgres") {
+		return // it chooses by statistics, and sorts few grants rather than follow an index
+	}
+	// A page of a list reads its own grants only, in the order of an index.
+	last := entries[size/2+1].Grant
+	for _, f := range []jit.Filter{
+		{}, {Open: true}, {Owner: last.Owner}, {Owner: last.Owner, Open: true}, {LiveAt: now},
+		{Owner: last.Owner, LiveAt: now}, {Target: last.Target, Open: true}, {Principal: last.Principal, Open: true},
+	} {
+		where, args = l.where(f, last)
+		planned(t, db, explain, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT 1000", args,
+			[]string{"SCAN jit_grants\n", "TEMP B-TREE"})
+	}
 }
 
 // planned fails the test if the plan of a query has one of these scans.
