@@ -30,9 +30,10 @@ var floors = []map[string]bool{
 	7: set(".", "internal/bench"),
 }
 
-// support is for tests: it may import what it needs, and only tests and support may import it.
-var support = set("internal", "internal/acctest", "internal/lifetest", "internal/testenv", "internal/jit/jittest",
-	"internal/forge/forgetest", "internal/ledger/ledgertest", "internal/platform/platformtest")
+// support is for tests and for making the documentation: it may import what it needs, and only tests and support may
+// import it.
+var support = set("internal", "internal/acctest", "internal/doclinks", "internal/lifetest", "internal/testenv",
+	"internal/jit/jittest", "internal/forge/forgetest", "internal/ledger/ledgertest", "internal/platform/platformtest")
 
 func set(names ...string) map[string]bool {
 	s := map[string]bool{}

@@ -31,11 +31,15 @@ func (w *World) Start(args ...string) *Process {
 	p.cmd.Dir, p.cmd.Env = w.Dir, slices.Clone(w.env)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = 5 * time.Second // children of a killed command line hold its output
+	grouped(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		stop()
 		w.t.Fatalf("%s %s: %v", w.cli.Kind, strings.Join(args, " "), err)
 	}
-	w.t.Cleanup(stop)
+	w.t.Cleanup(func() {
+		stop()
+		killGroup(p.cmd)
+	})
 	return p
 }
 
@@ -47,11 +51,13 @@ func (p *Process) Signal(signal os.Signal) {
 	}
 }
 
-// Wait waits for the end and returns the outcome. Call it once.
+// Wait waits for the end, ends the providers that a killed command line left behind, and returns the outcome. Call it
+// once.
 func (p *Process) Wait() Result {
 	p.t.Helper()
 	defer p.stop()
 	err := p.cmd.Wait()
+	killGroup(p.cmd)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
 		p.t.Fatalf("wait for the command line: %v", err)

@@ -166,7 +166,7 @@ func TestSweepKilled(t *testing.T) {
 			}
 			name := fmt.Sprintf("round%d", i)
 			s.configure(
-				s.grant(name, fmt.Sprintf("starts_at = %q", time.Now().Add(10*time.Second).UTC().Format(time.RFC3339))))
+				s.grant(name, fmt.Sprintf("starts_at = %q", time.Now().Add(20*time.Second).UTC().Format(time.RFC3339))))
 			s.Apply()
 			s.may(false, "before the beginning")
 			s.waitFor(name, "starts_at")
