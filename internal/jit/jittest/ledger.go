@@ -65,8 +65,8 @@ func (l *Ledger) locked(ctx context.Context, what string, do func()) error {
 // Forget empties the ledger, as if it had been lost.
 func (l *Ledger) Forget() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.grants, l.leases, l.policies, l.persons, l.events, l.tips, l.shared = nil, nil, nil, nil, nil, nil, nil
-	l.grants, l.leases, l.policies, l.persons, l.events, l.shared = nil, nil, nil, nil, nil, nil
 }
 
 // Alter changes a record without an event, as somebody would from outside.
