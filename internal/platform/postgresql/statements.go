@@ -9,11 +9,37 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
-// statement is one SQL statement.
+// statement is one SQL statement: the text before a list of roles, the list, and the text after it.
 type statement struct {
-	sql string
+	before string
+	// role is the only role in the list. It is empty if the statement has no list; before is then the whole text.
+	role, after string
 	// needs names the privilege that it requires.
 	needs string
+}
+
+// sql returns the text of the statement.
+func (s statement) sql() string {
+	if s.role == "" {
+		return s.before
+	}
+	return s.before + quote(s.role) + s.after
+}
+
+// plain returns a statement without a list of roles.
+func plain(sql, needs string) statement { return statement{before: sql, needs: needs} }
+
+// of returns a statement about a role and its member, with a list of whichever is a wrapper.
+func of(verb, preposition, role, member, needs string) statement {
+	if strings.HasPrefix(role, wrapperPrefix) {
+		return statement{verb, role, preposition + quote(member), needs}
+	}
+	return statement{verb + quote(role) + preposition, member, "", needs}
+}
+
+// drop drops a wrapper.
+func drop(name string, on server) statement {
+	return statement{"DROP ROLE ", name, "", administration(name, on)}
 }
 
 // server holds what statements depend on: the major version, and the role that we act as.
@@ -64,19 +90,19 @@ func ensure(a jit.Access, principal role, w *wrapper, on server, h how) []statem
 	foreign := func(maker string) bool { return maker != on.operator }
 	if w != nil && (h.rebuild || w.Comment != comment(a.Marker, principal) && slices.ContainsFunc(w.makers, foreign)) {
 		// Another role that created this one ahead of us could grant it, with the access, to anybody.
-		list = append(list, statement{"DROP ROLE " + quote(name), administration(name, on)})
+		list = append(list, drop(name, on))
 		w = nil
 	}
 	if w == nil {
-		list = append(list, statement{"CREATE ROLE " + quote(name) + " NOLOGIN INHERIT", "CREATEROLE"})
+		list = append(list, plain("CREATE ROLE "+quote(name)+" NOLOGIN INHERIT", "CREATEROLE"))
 		w = &wrapper{role: role{Name: name, Inherit: true}}
 	}
 	for _, attr := range w.wrongAttributes() {
-		list = append(list, statement{"ALTER ROLE " + quote(name) + " " + attr.want, administration(name, on)})
+		list = append(list, plain("ALTER ROLE "+quote(name)+" "+attr.want, administration(name, on)))
 	}
 	if text := comment(a.Marker, principal); w.Comment != text {
-		list = append(list, statement{"COMMENT ON ROLE " + quote(name) + " IS " + pgsession.Literal(text),
-			administration(name, on)})
+		list = append(list, plain("COMMENT ON ROLE "+quote(name)+" IS "+pgsession.Literal(text),
+			administration(name, on)))
 	}
 	granted := func(rows []membership, role, member string) {
 		there := false
@@ -116,15 +142,15 @@ func remove(change int, a jit.Access, w *wrapper, on server, h how) []unit {
 	if (h.sever || w.Login) && len(sever) > 0 {
 		units = append(units, unit{change: change, part: severs, statements: sever})
 	}
-	var drop []statement
+	var last []statement
 	if h.clean && !w.Owns { // dropping a role that owns something is refused, with the names of what it owns
-		drop = clean(w, on)
+		last = clean(w, on)
 		if !h.sever && !w.Login {
-			drop = append(drop, sever...) // grants that the wrapper made end with its memberships
+			last = append(last, sever...) // grants that the wrapper made end with its memberships
 		}
 	}
-	drop = append(drop, statement{"DROP ROLE " + quote(w.Name), administration(w.Name, on)})
-	return append(units, unit{change: change, part: drops, statements: drop, dropped: w.Name, granted: granted})
+	last = append(last, drop(w.Name, on))
+	return append(units, unit{change: change, part: drops, statements: last, dropped: w.Name, granted: granted})
 }
 
 // clean takes back the privileges that others granted to the wrapper in the current database, and its default
@@ -136,12 +162,12 @@ func remove(change int, a jit.Access, w *wrapper, on server, h how) []unit {
 // prevents this for those microseconds.
 func clean(w *wrapper, on server) []statement {
 	// Only a member of the wrapper may run DROP OWNED.
-	join := statement{"GRANT " + quote(w.Name) + " TO CURRENT_USER", administration(w.Name, on)}
+	join := "GRANT " + quote(w.Name) + " TO CURRENT_USER"
 	if on.major >= 16 {
-		join.sql += " WITH INHERIT TRUE"
+		join += " WITH INHERIT TRUE"
 	}
-	return []statement{join, {unlessOwner(w.Name), "sight of the catalog"},
-		{"DROP OWNED BY " + quote(w.Name), administration(w.Name, on)}}
+	return []statement{plain(join, administration(w.Name, on)), plain(unlessOwner(w.Name), "sight of the catalog"),
+		plain("DROP OWNED BY "+quote(w.Name), administration(w.Name, on))}
 }
 
 // unlessOwner fails with [codeDivision] if the role owns anything in reach.
@@ -154,23 +180,23 @@ func unlessOwner(name string) string {
 
 // grant makes member a member of role.
 func grant(role, member string, on server) statement {
-	s := statement{"GRANT " + quote(role) + " TO " + quote(member), adminOption(role, on)}
+	s := of("GRANT ", " TO ", role, member, adminOption(role, on))
 	if on.major >= 16 {
-		s.sql += " WITH INHERIT TRUE, SET FALSE"
+		s.after += " WITH INHERIT TRUE, SET FALSE"
 	}
 	return s
 }
 
 // revoke takes back one membership, and what its member granted with it.
 func revoke(m membership, on server) statement {
-	s := statement{"REVOKE " + quote(m.Role) + " FROM " + quote(m.Member), adminOption(m.Role, on)}
+	s := of("REVOKE ", " FROM ", m.Role, m.Member, adminOption(m.Role, on))
 	if on.major >= 16 && m.Grantor != "" {
-		s.sql += " GRANTED BY " + quote(m.Grantor)
+		s.after += " GRANTED BY " + quote(m.Grantor)
 		if !strings.HasPrefix(m.Role, wrapperPrefix) { // dropping a wrapper takes its members along, whoever granted it
 			s.needs += fmt.Sprintf(", and the privileges of %q, who granted it", m.Grantor)
 		}
 	}
-	s.sql += " CASCADE"
+	s.after += " CASCADE"
 	return s
 }
 

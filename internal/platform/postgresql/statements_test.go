@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/pgsession"
 )
 
 // alice is a grant to alice of readers; name is its wrapper, quoted.
@@ -47,7 +49,7 @@ func sqlOf(list []statement) []string {
 		if s.needs == "" {
 			texts = append(texts, "without a privilege named:")
 		}
-		texts = append(texts, s.sql)
+		texts = append(texts, s.sql())
 	}
 	return texts
 }
@@ -179,5 +181,47 @@ func TestLostRaces(t *testing.T) {
 	}
 	if lostRace(errors.New("tuple concurrently updated")) {
 		t.Error("an error that is not the server's is taken for a lost race")
+	}
+}
+
+// TestJoined: changes share the statements that differ in one role only, and each keeps the order of its own.
+func TestJoined(t *testing.T) {
+	var units []unit
+	names := make([]string, 3)
+	for i := range 3 {
+		a, _ := alice()
+		a.Marker.ID = jit.ID(fmt.Sprintf("00000000-0000-8000-8000-%012d", i))
+		names[i] = quote(wrapperName(a.Marker.Owner, a.Marker.ID))
+		on := server{15, "jit_admin"}
+		w := found(a, 15).wrappers()[0]
+		switch i {
+		case 1: // somebody else made the wrapper: it is dropped and created again
+			w.makers, w.Comment = []string{"mallory"}, ""
+			units = append(units, unit{change: i, statements: ensure(a, aliceRole, w, on, how{})})
+		default:
+			units = append(units, remove(i, a, w, on, how{})...)
+		}
+	}
+	a, _ := alice()
+	a.Marker.ID = "00000000-0000-8000-8000-000000000001"
+	want := []string{
+		`REVOKE ` + names[0] + `, ` + names[2] + ` FROM "alice" CASCADE`,
+		`DROP ROLE ` + names[1],
+		`CREATE ROLE ` + names[1] + ` NOLOGIN INHERIT`,
+		`COMMENT ON ROLE ` + names[1] + ` IS ` + pgsession.Literal(comment(a.Marker, aliceRole)),
+		`DROP ROLE ` + names[0] + `, ` + names[2],
+		`GRANT "readers" TO ` + names[1],
+		`GRANT ` + names[1] + ` TO "alice"`,
+	}
+	if got := joined(units); !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+
+	units = units[:0]
+	for i := range maxList + 1 {
+		units = append(units, unit{change: i, statements: []statement{drop(fmt.Sprint("jit:", i), server{})}})
+	}
+	if got := joined(units); len(got) != 2 || strings.Count(got[0], `"jit:`) != maxList {
+		t.Errorf("%d roles are dropped by %d statements", maxList+1, len(got))
 	}
 }

@@ -16,10 +16,8 @@ import (
 // the statements. If one fails, nothing is committed, and the error is the server's.
 func (t *transaction) writeTogether(ctx context.Context, conn *pgx.Conn, units []unit) error {
 	pipe := conn.PgConn().StartPipeline(ctx)
-	for _, u := range units {
-		for _, s := range u.statements {
-			pipe.SendQueryParams(s.sql, nil, nil, nil, nil)
-		}
+	for _, sql := range joined(units) {
+		pipe.SendQueryParams(sql, nil, nil, nil, nil)
 	}
 	pipe.SendQueryParams("COMMIT", nil, nil, nil, nil)
 	pipe.SendPipelineSync()
@@ -52,7 +50,7 @@ func (t *transaction) write(ctx context.Context, conn *pgconn.PgConn, units []un
 	send("SAVEPOINT unit")
 	for _, u := range units {
 		for _, s := range u.statements {
-			send(s.sql)
+			send(s.sql())
 		}
 		send("RELEASE SAVEPOINT unit")
 		send("SAVEPOINT unit")
