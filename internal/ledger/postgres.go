@@ -43,7 +43,7 @@ var postgresDialect = dialect{
 
 // insertUnnested inserts rows a page at a time.
 func insertUnnested(ctx context.Context, tx *sql.Tx, into string, rows [][]any, onConflict string) error {
-	_, err := execUnnested(ctx, tx, into+"SELECT * FROM ", rows, onConflict)
+	_, err := execUnnested(ctx, tx, into+"SELECT * FROM ", rows, " AS added"+onConflict)
 	return err
 }
 
@@ -72,32 +72,51 @@ func execUnnested(ctx context.Context, tx *sql.Tx, before string, rows [][]any, 
 	return changed, nil
 }
 
-// unnested writes rows as one array for each column. The server parses a statement of thousands of parameters slower
-// than it carries it out.
+// unnested returns a subquery for rows, with one parameter for each column: an array, or the value that all rows share.
+// The server parses a statement of thousands of parameters slower than it carries it out.
 func unnested(rows [][]any) (source string, args []any) {
-	arrays := make([]string, len(rows[0]))
-	for c := range arrays {
-		kind := "bigint"
-		if _, ok := rows[0][c].(string); ok {
+	var columns, arrays, names []string
+	for c := range rows[0] {
+		mark, kind := numbered(c+1), "bigint"
+		if slices.ContainsFunc(rows, func(row []any) bool { _, ok := row[c].(string); return ok }) {
 			kind = "text"
-			args = append(args, column[string](rows, c))
-		} else {
-			args = append(args, column[int64](rows, c))
 		}
-		arrays[c] = fmt.Sprintf("$%d::%s[]", c+1, kind)
+		if c > 0 && !slices.ContainsFunc(rows, func(row []any) bool { return row[c] != rows[0][c] }) {
+			columns, args = append(columns, mark+"::"+kind), append(args, rows[0][c])
+			continue
+		}
+		name := fmt.Sprintf("c%d", c)
+		columns, names = append(columns, name), append(names, name)
+		arrays, args = append(arrays, mark+"::"+kind+"[]"), append(args, arrayOf(rows, c))
 	}
-	return "unnest(" + strings.Join(arrays, ", ") + ")", args
+	return fmt.Sprintf("(SELECT %s FROM unnest(%s) AS varying (%s))", strings.Join(columns, ", "),
+		strings.Join(arrays, ", "), strings.Join(names, ", ")), args
 }
 
-// column returns the values of one column. All have the same type, or are nil.
-func column[T string | int64](rows [][]any, c int) []*T {
-	values := make([]*T, len(rows))
-	for i, row := range rows {
-		if row[c] != nil {
-			values[i] = new(row[c].(T))
+// arrayText quotes what ends a text in an array.
+// https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+var arrayText = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// arrayOf returns one column of rows in the server's notation of an array; nil is NULL.
+func arrayOf(rows [][]any, c int) string {
+	var b strings.Builder
+	before := byte('{')
+	for _, row := range rows {
+		b.WriteByte(before)
+		before = ','
+		switch value := row[c].(type) {
+		case string:
+			b.WriteByte('"')
+			_, _ = arrayText.WriteString(&b, value) // a Builder returns no error
+			b.WriteByte('"')
+		case nil:
+			b.WriteString("NULL")
+		default:
+			fmt.Fprint(&b, value)
 		}
 	}
-	return values
+	b.WriteByte('}')
+	return b.String()
 }
 
 func openPostgres(raw string, u *url.URL) (*postgres, error) {
