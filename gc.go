@@ -9,8 +9,9 @@ import (
 
 const (
 	// growth is how far the heap grows between two collections, in percent. A plan of many grants allocates many
-	// short-lived values within seconds, so memory is cheaper than time.
-	growth = 400
+	// short-lived values within seconds, so memory is cheaper than time. The smallest heap of Go, 4 MiB, then becomes as
+	// large as the headroom.
+	growth = 1400
 	// headroom caps that growth, in bytes, until the heap is as large as the headroom itself. A larger heap doubles.
 	headroom = 56 << 20
 )

@@ -52,6 +52,7 @@ func main() {
 
 // run is the program under the name args[0]. The provider serves only if Terraform started it, or with -debug.
 func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr io.Writer) int {
+	tuneGC()
 	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
 	if !strings.HasPrefix(name, providerName) {
 		return command(args[1:], stdin, stdout, stderr)
@@ -64,7 +65,6 @@ func run(args []string, startedByTerraform bool, stdin io.Reader, stdout, stderr
 		fmt.Fprintf(stderr, notByHand, args[0])
 		return 1
 	}
-	tuneGC()
 	// Ctrl-C reaches the provider too. It goes on until Terraform asks it to stop, so calls in progress are recorded.
 	if err := provider.Serve(version, *debugging); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
