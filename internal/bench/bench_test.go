@@ -89,6 +89,7 @@ func BenchmarkNumbers(b *testing.B) {
 		{"million", t.million},
 		{"expiries", t.expiries},
 		{"replicas", t.replicas},
+		{"owners", t.owners},
 		{"peers", func() { t.peers(cli) }},
 	} {
 		b.Run(s.name, func(b *testing.B) {

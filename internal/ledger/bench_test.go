@@ -1,7 +1,6 @@
 package ledger_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -178,39 +177,4 @@ func BenchmarkEnd(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(size*b.N), "µs/end")
 	})
-}
-
-// BenchmarkOwners writes one grant and its event a call in twenty processes at once, on a server: for twenty owners,
-// each with a chain, and for one, whose chain they share.
-func BenchmarkOwners(b *testing.B) {
-	const processes = 20
-	for _, owners := range []int{1, processes} {
-		b.Run(fmt.Sprintf("%d", owners), func(b *testing.B) {
-			url := postgresURL(b)
-			ledgers := make([]*ledger.Ledger, processes)
-			for i := range ledgers {
-				ledgers[i] = open(b, url)
-				write(b, ledgers[i], ofOwner(fmt.Sprintf("team-%d", i%owners), 1_000_000+i))
-			}
-			b.ResetTimer()
-			var wg sync.WaitGroup
-			errs := make([]error, processes)
-			for i, l := range ledgers {
-				wg.Go(func() {
-					for n := range b.N {
-						e := ofOwner(fmt.Sprintf("team-%d", i%owners), n*processes+i)
-						if err := l.Write(b.Context(), []jit.Entry{e})[0]; err != nil {
-							errs[i] = err
-							return
-						}
-					}
-				})
-			}
-			wg.Wait()
-			if err := errors.Join(errs...); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(processes*b.N)/b.Elapsed().Seconds(), "entries/s")
-		})
-	}
 }

@@ -90,6 +90,13 @@ func Standby(t testing.TB) *PostgresServer {
 	return ownCluster(t, clusterOptions{standby: true})
 }
 
+// DurablePostgres starts a server of its own that writes each commit to the disk, as servers in use do.
+func DurablePostgres(t testing.TB) *PostgresServer {
+	t.Helper()
+	Acceptance(t)
+	return ownCluster(t, clusterOptions{durable: true})
+}
+
 // ownCluster starts a server that ends with the test.
 func ownCluster(t testing.TB, o clusterOptions) *PostgresServer {
 	t.Helper()
@@ -109,6 +116,8 @@ func ownCluster(t testing.TB, o clusterOptions) *PostgresServer {
 type clusterOptions struct {
 	// standby follows a primary that does not exist.
 	standby bool
+	// durable writes each commit to the disk.
+	durable bool
 	// env holds further environment variables.
 	env []string
 }
@@ -134,12 +143,14 @@ func startCluster(o clusterOptions) (*PostgresServer, *process, error) {
 		if err == nil && o.standby {
 			err = account.write(filepath.Join(dir, "data", "standby.signal"), "")
 		}
-		return slices.Concat([]string{"env"}, o.env, []string{
+		args := slices.Concat([]string{"env"}, o.env, []string{
 			filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "data"),
 			"-c", "listen_addresses=" + server.Host, "-c", "port=" + strconv.Itoa(port),
-			"-c", "unix_socket_directories=",
-			"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
-			"-c", "max_connections=200"}), err
+			"-c", "unix_socket_directories=", "-c", "max_connections=200"})
+		if !o.durable {
+			args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
+		}
+		return args, err
 	}, func(context.Context) error { return server.exec("SELECT 1") })
 	return server, proc, err
 }
