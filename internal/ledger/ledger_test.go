@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -127,6 +128,25 @@ func TestSQLite(t *testing.T) {
 func TestPostgres(t *testing.T) {
 	testenv.Acceptance(t)
 	ledgertest.Run(t, func(t *testing.T) jit.Ledger { return open(t, postgresURL(t)) })
+}
+
+// TestPostgresThroughAPooler: PgBouncer in transaction mode gives the transactions of a process different sessions.
+func TestPostgresThroughAPooler(t *testing.T) {
+	testenv.Acceptance(t)
+	server := testenv.Postgres(t)
+	front, err := url.Parse(server.Pooler(t, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledgertest.Run(t, func(t *testing.T) jit.Ledger {
+		database, err := url.Parse(server.Database(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pooled := *front
+		pooled.Path = database.Path
+		return open(t, pooled.String())
+	})
 }
 
 func postgresURL(t testing.TB) string {
