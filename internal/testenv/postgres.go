@@ -187,6 +187,9 @@ func postgresBin() (string, error) {
 		}
 	}
 	if path, err := exec.LookPath("initdb"); err == nil {
+		if linked, err := filepath.EvalSymlinks(path); err == nil { // the other programs are there
+			path = linked
+		}
 		bin = filepath.Dir(path)
 	}
 	if bin == "" {

@@ -83,10 +83,23 @@ func (p *Proxy) Set(f Fault) {
 	p.changed = make(chan struct{})
 }
 
+// Forward resets the open connections and forwards new ones to another server.
+func (p *Proxy) Forward(upstream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.upstream = upstream
+	for c := range p.open {
+		reset(c)
+	}
+}
+
 // connect carries one connection until either side ends it.
 func (p *Proxy) connect(client net.Conn) {
 	defer reset(client)
-	server, err := (&net.Dialer{Timeout: time.Minute}).Dial("tcp", p.upstream)
+	p.mu.Lock()
+	upstream := p.upstream
+	p.mu.Unlock()
+	server, err := (&net.Dialer{Timeout: time.Minute}).Dial("tcp", upstream)
 	if err != nil {
 		return
 	}
