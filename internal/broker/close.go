@@ -38,3 +38,13 @@ func (b *Broker) closed(g *jit.Grant, reason string) (events []jit.Event) {
 	return append(events, b.window(kind, *g, "reason", reason, "by", b.Actor.Name,
 		"note", "closed without a look at its target, which is gone"))
 }
+
+// CloseAll is [Broker.Close] for many grants, and returns its error for each.
+func (b *Broker) CloseAll(ctx context.Context, grants []jit.Grant, reason string) []error {
+	errs, positions := make([]error, len(grants)), make([]int, len(grants))
+	for i := range positions {
+		positions[i] = i
+	}
+	each(maxGroup, positions, func(i int) { _, errs[i] = b.Close(ctx, grants[i], reason) })
+	return errs
+}

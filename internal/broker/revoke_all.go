@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -11,14 +13,60 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/reconcile"
 )
 
-// maxRevocations caps how many grants of one call of [Broker.RevokeAll] are revoked one by one at the same time.
-const maxRevocations = 1000
+const (
+	// maxScopes caps on how many scopes grants are revoked at the same time.
+	maxScopes = 64
+	// minGroup and maxGroup bound how many grants of one scope are revoked together.
+	minGroup, maxGroup = 100, 1000
+	// groupsAtOnce is how many groups of one scope are revoked at the same time: the target ends the access of one while
+	// the ledger records the other.
+	groupsAtOnce = 2
+)
 
-// RevokeAll ends grants of one scope as [Broker.Revoke] ends each, and returns its error for each. The live ones share
-// one write of their intents, one call on the target and one write of their outcomes, so their Grant must be the record
-// as the ledger returned it. A grant whose record has changed since is revoked by itself. If the ledger does not accept
-// an intent, access ends all the same, and the error is [ErrUnrecorded].
-func (b *Broker) RevokeAll(ctx context.Context, all []Revocation) []error {
+// RevokeAll ends grants as [Broker.Revoke] ends each, and returns its error for each: those of several scopes at the
+// same time, and those of one scope in groups. As soon as a grant has been dealt with, told gets its position and error,
+// from any goroutine; told may be nil. A Grant should be the record as the ledger returned it: then it shares the calls
+// of its group.
+func (b *Broker) RevokeAll(ctx context.Context, all []Revocation, told func(i int, err error)) []error {
+	errs, scopes := make([]error, len(all)), map[jit.Place][]int{}
+	for i, r := range all {
+		scopes[r.Grant.Place()] = append(scopes[r.Grant.Place()], i)
+	}
+	each(maxScopes, slices.Collect(maps.Values(scopes)), func(of []int) {
+		size := min(max((len(of)+groupsAtOnce-1)/groupsAtOnce, minGroup), maxGroup)
+		each(groupsAtOnce, slices.Collect(slices.Chunk(of, size)), func(group []int) {
+			some := make([]Revocation, len(group))
+			for n, i := range group {
+				some[n] = all[i]
+			}
+			for n, err := range b.revokeGroup(ctx, some) {
+				errs[group[n]] = err
+				if told != nil {
+					told(group[n], err)
+				}
+			}
+		})
+	})
+	return errs
+}
+
+// each calls do for all items, at most so many at the same time.
+func each[T any](most int, items []T, do func(T)) {
+	var group errgroup.Group
+	group.SetLimit(most)
+	for _, item := range items {
+		group.Go(func() error {
+			do(item)
+			return nil
+		})
+	}
+	_ = group.Wait() // do returns no error
+}
+
+// revokeGroup ends grants of one scope. The live ones share one write of their intents, one call on the target and one
+// write of their outcomes. A grant whose record has changed since it was read is revoked by itself. If the ledger does
+// not accept an intent, access ends all the same, and the error is [ErrUnrecorded].
+func (b *Broker) revokeGroup(ctx context.Context, all []Revocation) []error {
 	errs := make([]error, len(all))
 	together, apart := b.separate(all)
 	var group errgroup.Group
@@ -48,15 +96,7 @@ func (b *Broker) separate(all []Revocation) (together, apart []int) {
 
 // revokeEach revokes the grants at these positions one by one, many at the same time, and sets their errors.
 func (b *Broker) revokeEach(ctx context.Context, all []Revocation, which []int, errs []error) {
-	var group errgroup.Group
-	group.SetLimit(maxRevocations)
-	for _, i := range which {
-		group.Go(func() error {
-			_, _, errs[i] = b.Revoke(ctx, all[i])
-			return nil
-		})
-	}
-	_ = group.Wait() // errs has every error
+	each(maxGroup, which, func(i int) { _, _, errs[i] = b.Revoke(ctx, all[i]) })
 }
 
 // revokeTogether ends the live grants at these positions and sets their errors. It returns the positions of those whose
@@ -68,7 +108,7 @@ func (b *Broker) revokeTogether(ctx context.Context, all []Revocation, which []i
 	entries := b.intents(all, which)
 	failpoint.Hit("revoke.before-intent")
 	var unrecorded errgroup.Group
-	unrecorded.SetLimit(maxRevocations)
+	unrecorded.SetLimit(maxGroup)
 	var recorded []int
 	var steps []reconcile.Step
 	for n, err := range b.Ledger.Write(ctx, entries) {

@@ -68,7 +68,7 @@ func TestRevokingManyGrantsSharesTheCalls(t *testing.T) {
 		}
 		return nil
 	}
-	for i, err := range w.RevokeAll(t.Context(), all) {
+	for i, err := range w.RevokeAll(t.Context(), all, nil) {
 		if err != nil {
 			t.Errorf("%s: %v", all[i].Grant.Principal, err)
 		}
@@ -98,7 +98,7 @@ func TestRevokingManyGrantsEndsEachAsByItself(t *testing.T) {
 	foreign := w.grant(request(func(r *broker.Request) { r.Binding.Principal = "carol" }))
 	w.Owner = "jit"
 	asked := append(all, all[3], broker.Revocation{Grant: w.record(foreign), Reason: "SEC-1: stop"})
-	errs := w.RevokeAll(t.Context(), asked)
+	errs := w.RevokeAll(t.Context(), asked, nil)
 	for i, err := range errs[:len(errs)-1] {
 		if err != nil {
 			t.Errorf("%d, %s: %v", i, asked[i].Grant.Principal, err)
@@ -126,7 +126,7 @@ func TestRevokingManyGrantsWithoutLedgerOrTarget(t *testing.T) {
 		}
 		return nil
 	}
-	for i, err := range w.RevokeAll(t.Context(), all) {
+	for i, err := range w.RevokeAll(t.Context(), all, nil) {
 		if !errors.Is(err, broker.ErrUnrecorded) || !errors.Is(err, full) {
 			t.Errorf("%s: %v, want an unrecorded end", all[i].Grant.Principal, err)
 		}
@@ -138,7 +138,7 @@ func TestRevokingManyGrantsWithoutLedgerOrTarget(t *testing.T) {
 	all = w.team(3)
 	down := errors.New("no route to host")
 	w.platform.Call = func(string) error { return down }
-	for i, err := range w.RevokeAll(t.Context(), all) {
+	for i, err := range w.RevokeAll(t.Context(), all, nil) {
 		if !errors.Is(err, down) {
 			t.Errorf("%s: %v, want the target's error", all[i].Grant.Principal, err)
 		}
@@ -150,7 +150,7 @@ func TestRevokingManyGrantsWithoutLedgerOrTarget(t *testing.T) {
 	for i := range all {
 		all[i].Grant = w.record(all[i].Grant)
 	}
-	for i, err := range w.RevokeAll(t.Context(), all) {
+	for i, err := range w.RevokeAll(t.Context(), all, nil) {
 		if err != nil {
 			t.Errorf("%s, again: %v", all[i].Grant.Principal, err)
 		}

@@ -32,7 +32,7 @@ func TestRevokingManyGrantsAsksAFailingLedgerOnce(t *testing.T) {
 		}
 		return nil
 	}
-	for i, err := range w.RevokeAll(t.Context(), all) {
+	for i, err := range w.RevokeAll(t.Context(), all, nil) {
 		wantError(t, err, broker.ErrUnrecorded, hung.Error())
 		if w.platform.Allowed("all", all[i].Grant.Principal, "reader") {
 			t.Errorf("%s still has access", all[i].Grant.Principal)
@@ -57,7 +57,7 @@ func TestRevokingManyGrantsAsksAboutOthersAtOnce(t *testing.T) {
 		all := w.team(60)
 		w.Ledger = distant{w.ledger}
 		began := time.Now()
-		for i, err := range w.RevokeAll(t.Context(), all) {
+		for i, err := range w.RevokeAll(t.Context(), all, nil) {
 			if err != nil {
 				t.Errorf("%s: %v", all[i].Grant.Principal, err)
 			}
@@ -81,7 +81,7 @@ func TestTwoProcessesRevokeTheSameGrants(t *testing.T) {
 	var both sync.WaitGroup
 	for _, b := range []*broker.Broker{w.Broker, other} {
 		both.Go(func() {
-			for i, err := range b.RevokeAll(t.Context(), all) {
+			for i, err := range b.RevokeAll(t.Context(), all, nil) {
 				if err != nil {
 					t.Errorf("%s revokes the grant of %s: %v", b.Actor.Name, all[i].Grant.Principal, err)
 				}
@@ -121,7 +121,7 @@ func TestInterruptedRevocationOfManyGrants(t *testing.T) {
 				}
 			}
 			w.ledger.Call, w.platform.Call = on("ledger"), on("target")
-			errs := w.RevokeAll(ctx, all)
+			errs := w.RevokeAll(ctx, all, nil)
 			if ctx.Err() == nil {
 				t.Fatal("it was not interrupted")
 			}

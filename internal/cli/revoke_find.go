@@ -133,6 +133,9 @@ func (p *program) warnUnread(err error) {
 	fmt.Fprintf(p.err, "warning: %v\nwarning: searching the targets for markers instead\n", err)
 }
 
+// readsAtOnce caps how many scopes are read at the same time.
+const readsAtOnce = 64
+
 // withMarker reads all targets, scopes side by side, and returns a grant for each wanted marker, with the facts in the
 // marker. The error joins the errors of everything that could not be read.
 func withMarker(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) bool) ([]jit.Grant, error) {
@@ -148,7 +151,7 @@ func withMarker(ctx context.Context, rt *config.Runtime, wanted func(jit.Grant) 
 		found = append(found, grants...)
 		unread = append(unread, err)
 	}
-	group.SetLimit(maxScopes)
+	group.SetLimit(readsAtOnce)
 	for name, target := range rt.Targets {
 		scopes, err := target.Scopes(ctx)
 		if err != nil {

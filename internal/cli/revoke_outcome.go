@@ -4,24 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/config"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-)
-
-const (
-	// maxScopes caps on how many scopes grants are revoked at the same time.
-	maxScopes = 64
-	// minGroup and maxGroup bound how many grants of one scope are revoked together.
-	minGroup, maxGroup = 100, 1000
-	// groupsAtOnce is how many groups of one scope are revoked at the same time: the target ends the access of one while
-	// the ledger records the other.
-	groupsAtOnce = 2
 )
 
 // The results of a revocation. stepFailed is the fourth.
@@ -46,55 +32,23 @@ type outcome struct {
 	who string
 }
 
-// revokeEach revokes all grants: several scopes at the same time, and of each scope the grants in groups.
+// revokeEach revokes all grants, or closes their records.
 func (p *program) revokeEach(ctx context.Context, rt *config.Runtime, grants []jit.Grant, r revocation) []outcome {
-	outcomes, scopes := make([]outcome, len(grants)), map[jit.Place][]int{}
-	for i, g := range grants {
-		scopes[g.Place()] = append(scopes[g.Place()], i)
-	}
-	eachOf(maxScopes, slices.Collect(maps.Values(scopes)), func(of []int) {
-		size := min(max((len(of)+groupsAtOnce-1)/groupsAtOnce, minGroup), maxGroup)
-		eachOf(groupsAtOnce, slices.Collect(slices.Chunk(of, size)), func(group []int) {
-			some := make([]jit.Grant, len(group))
-			for n, i := range group {
-				some[n] = grants[i]
-			}
-			for n, err := range revokeGroup(ctx, rt, some, r) {
-				outcomes[group[n]] = p.outcomeOf(rt, some[n], r, err)
-			}
-		})
-	})
-	return outcomes
-}
-
-// eachOf calls do for all items, at most so many at the same time.
-func eachOf[T any](most int, items []T, do func(T)) {
-	var group errgroup.Group
-	group.SetLimit(most)
-	for _, item := range items {
-		group.Go(func() error {
-			do(item)
-			return nil
-		})
-	}
-	_ = group.Wait() // do returns no error
-}
-
-// revokeGroup revokes grants of one scope, or closes their records, and returns the error of each.
-func revokeGroup(ctx context.Context, rt *config.Runtime, grants []jit.Grant, r revocation) []error {
+	var errs []error
 	if r.gone {
-		errs, each := make([]error, len(grants)), make([]int, len(grants))
-		for i := range each {
-			each[i] = i
+		errs = rt.Broker.CloseAll(ctx, grants, r.reason)
+	} else {
+		all := make([]broker.Revocation, len(grants))
+		for i, g := range grants {
+			all[i] = broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate}
 		}
-		eachOf(maxGroup, each, func(i int) { _, errs[i] = rt.Broker.Close(ctx, grants[i], r.reason) })
-		return errs
+		errs = rt.Broker.RevokeAll(ctx, all, nil)
 	}
-	all := make([]broker.Revocation, len(grants))
+	outcomes := make([]outcome, len(grants))
 	for i, g := range grants {
-		all[i] = broker.Revocation{Grant: g, Reason: r.reason, TerminateSessions: r.terminate}
+		outcomes[i] = p.outcomeOf(rt, g, r, errs[i])
 	}
-	return rt.Broker.RevokeAll(ctx, all)
+	return outcomes
 }
 
 // outcomeOf returns the outcome of a grant as it was before its revocation, which returned an error or nil.

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +69,7 @@ func (s *selection) matcher(rt *config.Runtime) (func(jit.Grant) bool, error) {
 	if err := cmp.Or(targetErr, principalErr); err != nil {
 		return nil, err
 	}
-	now, spelled := rt.Broker.Now(), spelledAs(rt, s.principal)
+	now, spelled := rt.Broker.Now(), rt.Broker.SpelledAs(s.principal)
 	return func(g jit.Grant) bool {
 		named := principal(g.Principal) || g.PrincipalName != "" && principal(g.PrincipalName) || spelled(g) ||
 			slices.Contains(s.names[g.Target], g.Principal)
@@ -85,62 +84,12 @@ func (s *selection) resolve(ctx context.Context, rt *config.Runtime) error {
 	if s.principal == "" || isGlob(s.principal) {
 		return nil
 	}
-	s.names = map[string][]string{}
-	untold := map[string]error{}
-	_, err := recorded(ctx, rt, jit.Filter{Open: true}, func(g jit.Grant) bool {
-		target, configured := rt.Broker.Targets[g.Target]
-		asked := g.Binding
-		asked.Principal = s.principal
-		if _, known := s.names[g.Target]; known || !configured {
-			return false
-		}
-		asked, _, err := target.Check(asked)
-		if err != nil {
-			return false // it is no principal there
-		}
-		given, err := target.Given(ctx, asked, false)
-		if err != nil || !given.Principal.Unresolved {
-			return false
-		}
-		named := given.Principal.Name != ""
-		given, err = target.Given(ctx, asked, true)
-		var refused *jit.Error
-		switch {
-		case err == nil:
-			s.names[g.Target] = given.Principal.All()
-		case named && errors.As(err, &refused) && refused.Attribute == "principal": // nobody has that name there
-		default:
-			untold[g.Target] = fmt.Errorf("ask target %q who %q is: %w", g.Target, s.principal, err)
-		}
-		return false
-	})
-	maps.DeleteFunc(untold, func(target string, _ error) bool { return s.names[target] != nil })
+	names, untold, err := rt.Broker.NamesOf(ctx, "", s.principal)
+	s.names = names
 	if err != nil || len(untold) == 0 {
 		return nil //nolint:nilerr // what follows says that the ledger cannot be read
 	}
 	return unreadable(errors.Join(slices.Collect(maps.Values(untold))...))
-}
-
-// spelledAs returns a test for grants whose principal is the text in canonical form, by the target of the grant.
-func spelledAs(rt *config.Runtime, text string) func(jit.Grant) bool {
-	var spellings sync.Map // from a binding with the text as principal to its canonical principal
-	return func(g jit.Grant) bool {
-		target, configured := rt.Broker.Targets[g.Target]
-		if text == "" || !configured {
-			return false
-		}
-		asked := g.Binding
-		asked.Principal = text
-		canonical, known := spellings.Load(asked)
-		if !known {
-			canonical = ""
-			if checked, _, err := target.Check(asked); err == nil {
-				canonical = checked.Principal
-			}
-			spellings.Store(asked, canonical)
-		}
-		return canonical != "" && canonical == g.Principal
-	}
 }
 
 // ledgerMatcher is [selection.matcher] with the names in the ledger: a name in one record of a principal also selects

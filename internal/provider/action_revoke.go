@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/action/schema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -23,9 +22,6 @@ var (
 	_ action.ActionWithConfigure      = (*revokeAction)(nil)
 	_ action.ActionWithValidateConfig = (*revokeAction)(nil)
 )
-
-// maxRevocations caps how many grants are revoked at the same time. Those of one scope share their calls.
-const maxRevocations = 64
 
 type revokeModel struct {
 	ID                types.String `tfsdk:"id"`
@@ -107,30 +103,26 @@ func (a *revokeAction) Invoke(ctx context.Context, req action.InvokeRequest, res
 	if len(grants) == 0 {
 		progress(resp, "No grant matches; nothing is left to revoke.")
 	}
+	all := make([]broker.Revocation, len(grants))
+	for i, g := range grants {
+		all[i] = broker.Revocation{Grant: g, Reason: m.Reason.ValueString(), TerminateSessions: m.TerminateSessions.ValueBool()}
+	}
 	var mu sync.Mutex
 	var done int
-	var group errgroup.Group
-	group.SetLimit(maxRevocations)
-	for _, g := range grants {
-		group.Go(func() error {
-			_, _, err := a.Broker.Revoke(ctx, broker.Revocation{
-				Grant: g, Reason: m.Reason.ValueString(), TerminateSessions: m.TerminateSessions.ValueBool(),
-			})
-			mu.Lock()
-			defer mu.Unlock()
-			done++
-			switch {
-			case errors.Is(err, jit.ErrRemains):
-				addWarning(&resp.Diagnostics, "The access has ended, and a sweep cleans up", err)
-			case err != nil:
-				addError(&resp.Diagnostics, "Cannot revoke", fmt.Errorf("%s: %w", g.Summary(), err))
-				return nil
-			}
-			progress(resp, "Revoked %d of %d: %s", done, len(grants), jit.Visible(g.Summary()))
-			return nil
-		})
-	}
-	_ = group.Wait() // the diagnostics hold every error
+	a.Broker.RevokeAll(ctx, all, func(i int, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		g := grants[i]
+		switch {
+		case errors.Is(err, jit.ErrRemains):
+			addWarning(&resp.Diagnostics, "The access has ended, and a sweep cleans up", err)
+		case err != nil:
+			addError(&resp.Diagnostics, "Cannot revoke", fmt.Errorf("%s: %w", g.Summary(), err))
+			return
+		}
+		progress(resp, "Revoked %d of %d: %s", done, len(grants), jit.Visible(g.Summary()))
+	})
 }
 
 // selected returns the grants to revoke: the one of the id, over or not, or all open ones that match.

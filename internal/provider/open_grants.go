@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -55,26 +54,33 @@ var errStopped = errors.New("the run was stopped")
 
 // endOpen ends all ephemeral grants that are open.
 func (b *backend) endOpen(ctx context.Context) error {
-	var (
-		mu    sync.Mutex
-		left  []error
-		group errgroup.Group
-	)
-	group.SetLimit(maxRevocations)
-	for _, g := range b.openGrants.stop() {
-		group.Go(func() error {
-			var diags diag.Diagnostics
-			b.endOne(ctx, g, &diags)
-			mu.Lock()
-			defer mu.Unlock()
-			for _, d := range diags.Errors() {
-				left = append(left, fmt.Errorf("%s: %s", d.Summary(), d.Detail()))
-			}
-			return nil
-		})
+	ctx, stop := context.WithTimeout(ctx, defaultTimeout)
+	defer stop()
+	open := b.openGrants.stop()
+	all := make([]broker.Revocation, len(open))
+	for i, g := range open {
+		all[i] = broker.Revocation{Grant: g, Reason: runClosed}
 	}
-	_ = group.Wait() // left holds every error
-	return errors.Join(left...)
+	errs := b.Broker.RevokeAll(ctx, all, nil)
+	for i, g := range open {
+		switch {
+		case errs[i] == nil || hasEnded(errs[i]):
+			b.openGrants.remove(g.ID)
+			errs[i] = nil
+		default:
+			errs[i] = stillOpen(g, errs[i])
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hasEnded reports whether the error of a revocation says that access has ended.
+func hasEnded(err error) bool { return errors.Is(err, jit.ErrRemains) || errors.Is(err, jit.ErrOver) }
+
+// stillOpen is the error for an ephemeral grant whose access could not be ended.
+func stillOpen(g jit.Grant, err error) error {
+	return fmt.Errorf("cannot end the access: `jit revoke %s` ends it, and `jit sweep` does at %s: %w", g.ID,
+		jit.FormatTime(g.End), err)
 }
 
 // endOne ends the access of an ephemeral grant.
@@ -83,11 +89,10 @@ func (b *backend) endOne(ctx context.Context, g jit.Grant, diags *diag.Diagnosti
 	defer stop()
 	_, _, err := b.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: runClosed})
 	switch {
-	case errors.Is(err, jit.ErrRemains), errors.Is(err, jit.ErrOver):
+	case err != nil && hasEnded(err):
 		addWarning(diags, "The grant has ended, and a sweep cleans up", err)
 	case err != nil:
-		addError(diags, "Cannot end the access", fmt.Errorf("`jit revoke %s` ends it, and `jit sweep` does at %s: %w",
-			g.ID, jit.FormatTime(g.End), err))
+		addError(diags, "Cannot end the access", stillOpen(g, err))
 		return
 	}
 	b.openGrants.remove(g.ID)
