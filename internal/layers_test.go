@@ -21,7 +21,8 @@ const (
 var floors = []map[string]bool{
 	0: set("internal/jit", "internal/jit/policy", "internal/backoff", "internal/batch", "internal/failpoint",
 		"internal/awsconfig", "internal/pgsession", "internal/reconcile"),
-	1: set("internal/platform/claims", "internal/approval", "internal/forge", "internal/catalog", "internal/hcledit"),
+	1: set("internal/platform/claims", "internal/approval", "internal/forge", "internal/catalog", "internal/hcledit",
+		"internal/bucket"),
 	2: set("internal/ledger", "internal/broker", "internal/platform/*"),
 	3: set("internal/platform", "internal/sweeper", "internal/notice", "internal/plan"),
 	4: set("internal/config", "internal/status", "internal/review"),
@@ -33,7 +34,8 @@ var floors = []map[string]bool{
 // support is for tests and for making the documentation: it may import what it needs, and only tests and support may
 // import it.
 var support = set("internal", "internal/acctest", "internal/doclinks", "internal/lifetest", "internal/testenv",
-	"internal/jit/jittest", "internal/forge/forgetest", "internal/ledger/ledgertest", "internal/platform/platformtest")
+	"internal/jit/jittest", "internal/forge/forgetest", "internal/ledger/ledgertest", "internal/platform/platformtest",
+	"internal/bucket/buckettest")
 
 func set(names ...string) map[string]bool {
 	s := map[string]bool{}

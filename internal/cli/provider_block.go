@@ -94,14 +94,17 @@ func sameLength(a, b string) bool {
 	return a == b || wrong == nil && wrongToo == nil && x == y
 }
 
-// ledgerPlace returns where a ledger is: the file of a SQLite ledger, whose path starts in dir, or else the server and
-// the database.
+// ledgerPlace returns where a ledger is: the file of a SQLite ledger, whose path starts in dir, or else the bucket
+// and the prefix, or the server and the database.
 func ledgerPlace(ledger, dir string) string {
 	path, local := strings.CutPrefix(ledger, "sqlite://")
 	if !local {
 		at, err := url.Parse(ledger)
 		if err != nil {
 			return ledger
+		}
+		if !strings.HasPrefix(at.Scheme, "postgres") { // a bucket
+			return at.Scheme + "://" + at.Host + strings.TrimSuffix(at.Path, "/") + " " + at.Query().Get("endpoint")
 		}
 		return cmp.Or(at.Port(), "5432") + " " + at.Hostname() + at.Path
 	}

@@ -34,7 +34,7 @@ type Settings struct {
 	// File is the settings file; empty if none was read. places are where it sets what.
 	File   string
 	places map[string]hcl.Range
-	// Ledger is a URL: sqlite://path or postgres://…; it may hold a password.
+	// Ledger is a URL: sqlite://path, s3://…, gs://…, azblob://… or postgres://…; it may hold a password.
 	Ledger string
 	Owner  string
 	// Owners are the owners whose grants a sweeper serves, as [jit.ParseOwners] reads them. The provider has no such
@@ -106,8 +106,8 @@ func Warnings(s Settings) []broker.Warning {
 			"takes the record "+
 			"of all grants with it: they could be granted a second time, and only markers on the targets would "+
 			"still say when they "+
-			"end. Use a ledger that outlives the run, ledger = \"postgres://…\" or %s, or keep the file on a "+
-			"durable disk.",
+			"end. Use a ledger that outlives the run, ledger = \"s3://…\", \"postgres://…\" or %s, or keep the "+
+			"file on a durable disk.",
 			s.Ledger, EnvLedger),
 	}}
 }

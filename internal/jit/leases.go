@@ -26,3 +26,10 @@ type Leases interface {
 	// nobody ever had it. Holder writes nothing.
 	Holder(ctx context.Context, name string) (position int64, holder string, until time.Time, err error)
 }
+
+// Thrifty reports whether a write of the leases costs something and is kept for ever, as in a bucket. A process then
+// acquires no lease that only spares others work, as long as there is none.
+func Thrifty(l Leases) bool {
+	t, ok := l.(interface{ Thrifty() bool })
+	return ok && t.Thrifty()
+}

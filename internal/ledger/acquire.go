@@ -47,13 +47,32 @@ func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 	if len(owners) == 0 {
 		return nil, nil
 	}
+	if _, ok := l.db.(committer); !ok {
+		return l.acquireOf(ctx, owners, q)
+	}
 	var acquired []jit.Grant
+	limit := q.Limit
+	for _, owner := range owners { // each has a log
+		more, err := l.acquireOf(ctx, []string{owner}, q)
+		if err != nil && len(acquired) == 0 {
+			return nil, err
+		}
+		acquired = append(acquired, more...)
+		if q.Limit = limit - len(acquired); err != nil || q.Limit == 0 {
+			break
+		}
+	}
+	return acquired, nil
+}
+
+// acquireOf leases due grants of owners in one transaction.
+func (l *Ledger) acquireOf(ctx context.Context, owners []string, q jit.DueQuery) (acquired []jit.Grant, err error) {
 	err = l.persist(ctx, func(ctx context.Context) error {
 		db, err := l.db.writer(ctx)
 		if err != nil {
 			return err
 		}
-		return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
+		return l.inWrite(ctx, db, jit.ChainOf(owners[0]), func(tx *sql.Tx) error {
 			acquired, err = l.acquire(ctx, tx, owners, q)
 			return err
 		})

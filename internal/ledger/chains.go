@@ -56,6 +56,9 @@ func (h head) layout() layout {
 	return layout{old: h.seq > 0, log: true, last: h.seq}
 }
 
+// chainTable holds the tips of the chains.
+const chainTable = "jit_chains"
+
 // oldTable and logTable hold the events: those from before there were several chains, and all others.
 const oldTable, logTable = "jit_events", "jit_log"
 
@@ -160,7 +163,7 @@ var errNoChain = errors.New("a chain is to be created")
 // createChains creates the rows of chains that have none. It locks the row of the ledger, as migrations do, which then
 // know all chains.
 func (l *Ledger) createChains(ctx context.Context, db *sql.DB, chains []string) error {
-	return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
+	return l.inWrite(ctx, db, sharedLog, func(tx *sql.Tx) error {
 		h, err := l.head(ctx, tx, l.forUpdate)
 		if err != nil {
 			return err
@@ -169,7 +172,7 @@ func (l *Ledger) createChains(ctx context.Context, db *sql.DB, chains []string) 
 		for i, chain := range chains {
 			rows[i] = []any{chain, int64(0), h.genesis(chain)}
 		}
-		return l.insert(ctx, tx, "jit_chains", chainColumns, rows, " ON CONFLICT (chain) DO NOTHING")
+		return l.insert(ctx, tx, chainTable, chainColumns, rows, " ON CONFLICT (chain) DO NOTHING")
 	})
 }
 

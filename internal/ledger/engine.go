@@ -76,6 +76,9 @@ const maxParameters = 8000
 // patience is the longest time to retry after conflicts with other writers, whatever the context allows.
 const patience = time.Minute
 
+// bucketPatience is that of a bucket, where a writer may lose to many others in turn.
+const bucketPatience = 5 * time.Minute
+
 // transact runs do in a transaction that locks the chains, and commits. It first creates or migrates the ledger, or
 // creates the chains, if necessary. After a conflict with another writer it pauses and starts again, so do must keep
 // nothing from an earlier run.
@@ -93,7 +96,7 @@ func (l *Ledger) transactBy(ctx context.Context, lock func(context.Context, *sql
 			return err
 		}
 		try := func() error {
-			return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
+			return l.inWrite(ctx, db, logOf(chains), func(tx *sql.Tx) error {
 				s, err := lock(ctx, tx)
 				if err != nil {
 					return err
@@ -118,6 +121,15 @@ func (l *Ledger) transactBy(ctx context.Context, lock func(context.Context, *sql
 	})
 }
 
+// inWrite runs do in a transaction that writes, and commits unless do fails. log is the log in a bucket of those rows
+// that belong to no other; a bucket may run do several times.
+func (l *Ledger) inWrite(ctx context.Context, db *sql.DB, log string, do func(*sql.Tx) error) error {
+	if c, ok := l.db.(committer); ok {
+		return c.commit(ctx, log, do)
+	}
+	return inTx(ctx, db, &l.write, do)
+}
+
 // inTx runs do in a transaction, and commits unless do fails.
 func inTx(ctx context.Context, db *sql.DB, o *sql.TxOptions, do func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, o)
@@ -136,7 +148,11 @@ var errAgain = errors.New("another process is creating the ledger")
 
 // persist repeats try as long as it conflicts with other writers.
 func (l *Ledger) persist(ctx context.Context, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	longest := patience
+	if _, ok := l.db.(committer); ok {
+		longest = bucketPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	for n := 0; ; n++ {
 		err := try(ctx)

@@ -12,6 +12,12 @@ import (
 // written after each commit and not flushed: it may lag behind the ledger, and is never ahead of it.
 const headFile = ".head"
 
+// headKeeper keeps the newest heads in a file of this machine.
+type headKeeper interface {
+	loadHeads() map[string]jit.Head
+	saveHeads(heads []jit.Head)
+}
+
 // loadHeads returns the heads in the file beside the ledger, by chain; none if there is none or it cannot be read.
 func (s *sqliteFile) loadHeads() map[string]jit.Head {
 	heads := map[string]jit.Head{}

@@ -21,6 +21,12 @@ type leases struct{ *Ledger }
 
 var _ jit.Leases = leases{}
 
+// Thrifty reports whether the ledger keeps every write for ever; see [jit.Thrifty].
+func (l leases) Thrifty() bool {
+	_, ok := l.db.(committer)
+	return ok
+}
+
 // forgetAfter is how long the ledger keeps a lease without a position after its end, and a recorded sweep.
 const forgetAfter = 24 * time.Hour
 
@@ -47,8 +53,12 @@ func (l leases) Acquire(ctx context.Context, name, holder string, now, until tim
 	return position, ok, nil
 }
 
-// forget deletes leases without a position that ended long ago, except those that another writer uses now.
+// forget deletes leases without a position that ended long ago, except those that another writer uses now. In a bucket
+// they stay: a log that is read by itself cannot say that those of another log are over.
 func (l *Ledger) forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	if _, ok := l.db.(committer); ok {
+		return nil
+	}
 	_, err := tx.ExecContext(ctx, "DELETE FROM jit_leases WHERE name IN (SELECT name FROM jit_leases "+
 		"WHERE position = 0 AND lease_until <= $1"+l.skipLocked+")", now.Add(-forgetAfter).UnixMicro())
 	return err

@@ -66,12 +66,14 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{now: c.Now, actor: c.Actor, run: c.Run, migrations: migrations}
-	if server != nil {
+	l := &Ledger{now: c.Now, actor: c.Actor, run: c.Run, migrations: migrations, dialect: sqliteDialect}
+	switch {
+	case server != nil:
 		l.dialect = postgresDialect
 		l.db, err = openPostgres(c.URL, server)
-	} else {
-		l.dialect = sqliteDialect
+	case path == "":
+		l.db, err = openBucket(c.URL, migrations)
+	default:
 		l.db, err = openSQLite(path)
 	}
 	if err != nil {

@@ -70,7 +70,10 @@ func (l *Ledger) kept(chains map[string]tip) kept {
 	m := &l.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if file, ok := l.db.(*sqliteFile); ok && !m.filed {
+	if b, ok := l.db.(*inBucket); ok && b.rewound() {
+		m.filed = false
+	}
+	if file, ok := l.db.(headKeeper); ok && !m.filed {
 		m.filed = true
 		m.last = file.loadHeads()
 	}
@@ -103,7 +106,7 @@ func (l *Ledger) committed(s *state, epoch string) {
 	if !l.remember(s, epoch) {
 		return
 	}
-	if file, ok := l.db.(*sqliteFile); ok {
+	if file, ok := l.db.(headKeeper); ok {
 		file.saveHeads(l.kept(nil).last)
 	}
 }

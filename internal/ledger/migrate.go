@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 //go:embed migrations/*.sql
@@ -56,6 +58,16 @@ func statements(text string) []string {
 // version creates only what is absent, and each later one is applied by the process that locks the ledger first. A
 // database may refuse the others, which then try again.
 func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
+	if c, ok := l.db.(committer); ok {
+		return c.commit(ctx, jit.AllChain, func(tx *sql.Tx) error {
+			for version := range l.migrations { // it passes over those that have been applied
+				if err := l.apply(ctx, tx, version); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	h, err := l.head(ctx, db, "")
 	if err != nil && !errors.Is(err, errOutdated) {
 		return err

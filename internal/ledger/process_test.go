@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/bucket/buckettest"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
@@ -234,5 +235,88 @@ func asNobody(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("as nobody: %v\n%s", err, out)
+	}
+}
+
+// killedAt lets a process write grants from 100 on and kills it at the creation of an object: before the server does it,
+// or after that and before the process learns of it.
+func killedAt(t *testing.T, url string, s *buckettest.Server, key string, done bool) {
+	t.Helper()
+	var victim *exec.Cmd
+	armed := make(chan struct{})
+	s.Decide(func(operation, of string) buckettest.Fault {
+		if operation != "create" || of != key || s.Object(key) != nil {
+			return buckettest.Fault{}
+		}
+		<-armed
+		kill := func() { _ = victim.Process.Kill() }
+		if done {
+			return buckettest.Fault{Lose: true, Then: kill}
+		}
+		kill()
+		return buckettest.Fault{Drop: true}
+	})
+	var out *bufio.Scanner
+	victim, out = process(t, fmt.Sprintf("write %s 100 1000", url))
+	close(armed)
+	for out.Scan() { // until it is killed
+	}
+	s.Decide(nil)
+	if got := s.Object(key) != nil; got != done {
+		t.Fatalf("killed at %s with %v in the bucket", key, s.Keys())
+	}
+}
+
+// A process that is killed at any step of a commit loses nothing and holds nobody up: neither what the log has and the
+// copy has not, nor what neither has.
+func TestKilledWhileWritingToABucket(t *testing.T) {
+	for _, at := range []struct {
+		key    string
+		grants int // that the log has when the object is created
+	}{{keyIn("_all", 1), 0}, {keyIn("_shared", 1), 0}, {objectKey(1), 1}, {objectKey(2), 2}, {objectKey(4), 4}} {
+		for _, done := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s done %t", at.key, done), func(t *testing.T) {
+				url, s := bucketURL(t)
+				killedAt(t, url, s, at.key, done)
+				left := at.grants
+				if !done && left > 0 {
+					left--
+				}
+				l := open(t, url) // with the copy of the process
+				for n := range 2 {
+					if err := writeGrant(t, l, n); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for where, l := range map[string]*ledger.Ledger{"here": l, "elsewhere": onMachine(t, url)} {
+					if r := verify(t, l); !r.OK() || r.Events != int64(left)+2 {
+						t.Errorf("%s: %d events, want %d and 2; %v", where, r.Events, left, r.Damage)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Processes of one machine share the copy of a bucket.
+func TestProcessesShareABucket(t *testing.T) {
+	url, _ := bucketURL(t)
+	const processes, each = 4, 5
+	var outputs []*bufio.Scanner
+	for p := range processes {
+		_, out := process(t, fmt.Sprintf("write %s %d %d", url, p*each, each))
+		outputs = append(outputs, out)
+	}
+	written := 0
+	for _, out := range outputs {
+		for out.Scan() {
+			if !strings.HasPrefix(out.Text(), "written") {
+				t.Error(out.Text())
+			}
+			written++
+		}
+	}
+	if r := verify(t, open(t, url)); written != processes*each || !r.OK() || r.Events != processes*each {
+		t.Errorf("%d writes and %d events, want %d, %v", written, r.Events, processes*each, r.Damage)
 	}
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
@@ -50,7 +49,7 @@ func TestAcceptanceThatOnlyAStateRemembers(t *testing.T) {
 		must(t, say(t, l, true))
 		lost := newest(l)
 		r.back(t)
-		_ = os.Remove(strings.TrimPrefix(r.url, "sqlite://") + headFile)
+		r.forget(t)
 		run := func() *Ledger {
 			l := opened(t, r.url)
 			l.run = "run"

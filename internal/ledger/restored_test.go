@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/bucket/buckettest"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
 )
@@ -19,6 +20,8 @@ type rewound struct {
 	url string
 	// save keeps the state; back puts it back, as a restore does.
 	save, back func(t *testing.T)
+	// forget removes what this machine keeps beside the record, as on another machine.
+	forget func(t *testing.T)
 }
 
 // onBoth runs a test on a ledger of each dialect.
@@ -28,7 +31,21 @@ func onBoth(t *testing.T, test func(t *testing.T, r rewound)) {
 		path, kept := filepath.Join(dir, "ledger.db"), filepath.Join(t.TempDir(), "copy.db")
 		test(t, rewound{"sqlite://" + path, func(t *testing.T) { vacuumInto(t, path, kept) }, func(t *testing.T) {
 			putBack(t, kept, path)
-		}})
+		}, func(*testing.T) { _ = os.Remove(path + headFile) }})
+	})
+	t.Run("bucket", func(t *testing.T) {
+		buckettest.Setenv(t)
+		cache := t.TempDir()
+		t.Setenv("XDG_CACHE_HOME", cache)
+		s := buckettest.New(t)
+		var kept []string
+		test(t, rewound{s.Ledger("jit"), func(*testing.T) { kept = s.Keys() }, func(*testing.T) {
+			for _, key := range s.Keys() {
+				if !slices.Contains(kept, key) {
+					s.Put(key, nil)
+				}
+			}
+		}, func(t *testing.T) { must(t, os.RemoveAll(filepath.Join(cache, "terraform-provider-jit"))) }})
 	})
 	t.Run("postgres", func(t *testing.T) {
 		url := testenv.Postgres(t).Database(t)
@@ -52,7 +69,7 @@ func onBoth(t *testing.T, test func(t *testing.T, r rewound)) {
 			back = append(back, "DELETE FROM "+table, "INSERT INTO "+table+" SELECT * FROM kept_"+table)
 		}
 		test(t, rewound{url, func(t *testing.T) { run(t, strings.Join(save, ";")) },
-			func(t *testing.T) { run(t, strings.Join(back, ";")) }})
+			func(t *testing.T) { run(t, strings.Join(back, ";")) }, func(*testing.T) {}})
 	})
 }
 
@@ -99,6 +116,9 @@ func opened(t *testing.T, url string) *Ledger {
 	l, err := Open(t.Context(), Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if b, ok := l.db.(*inBucket); ok {
+		b.fresh = 0 // the tests change the log behind its back
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l
@@ -170,7 +190,7 @@ func TestLedgerThatGoesBackInTime(t *testing.T) {
 		}
 		mustBeBehind(t, daemon.Recall(t.Context()))
 		// The record tells a process that remembers nothing.
-		_ = os.Remove(strings.TrimPrefix(r.url, "sqlite://") + headFile)
+		r.forget(t)
 		other := opened(t, r.url)
 		mustBeBehind(t, other.Recall(t.Context()))
 		mustBeBehind(t, say(t, other, true))
@@ -211,7 +231,7 @@ func TestHeadRememberedElsewhere(t *testing.T) {
 		ofCopy := lost
 		ofCopy.Epoch = strings.Repeat("e", 64)
 		r.back(t)
-		_ = os.Remove(strings.TrimPrefix(r.url, "sqlite://") + headFile)
+		r.forget(t)
 		run := func(run string) *Ledger {
 			l := opened(t, r.url)
 			l.run = run

@@ -24,6 +24,8 @@ import (
 // and its directory.
 type sqliteFile struct {
 	path string
+	// copied: another place holds the record, so a commit need not outlive a power failure.
+	copied bool
 
 	mu   sync.Mutex
 	file fs.FileInfo // the file that the connections belong to
@@ -130,8 +132,8 @@ func (s *sqliteFile) writer(context.Context) (*sql.DB, error) {
 	}
 	if s.rw == nil {
 		// A write of many grants changes thousands of pages: a checkpoint after each would write most of them twice.
-		s.rw, err = s.connect("mode=rw&_txlock=immediate&_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL" +
-			"&_pragma=fullfsync(1)&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(8000)" +
+		s.rw, err = s.connect("mode=rw&_txlock=immediate&_busy_timeout=5000&_journal_mode=WAL" + s.synchronous() +
+			"&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(8000)" +
 			"&_pragma=temp_store(MEMORY)&_error_rc=1")
 		if err != nil {
 			return nil, err
@@ -140,6 +142,27 @@ func (s *sqliteFile) writer(context.Context) (*sql.DB, error) {
 		s.rw.SetMaxOpenConns(1)
 	}
 	return s.rw, nil
+}
+
+// synchronous returns the option that says when SQLite waits for the disk.
+func (s *sqliteFile) synchronous() string {
+	if s.copied {
+		return "&_synchronous=NORMAL"
+	}
+	return "&_synchronous=FULL&_pragma=fullfsync(1)"
+}
+
+// remove removes the file, for one that is copied.
+func (s *sqliteFile) remove() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := []error{s.disconnect()}
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(s.path + end); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // follow finds the file that has the ledger's name now. It closes the connections to a file that was removed or

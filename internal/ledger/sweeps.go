@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"math"
 	"slices"
 	"time"
 
@@ -36,6 +37,11 @@ func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
 			rows = append(rows, []any{owner, target, at.UnixMicro()})
 		}
 	}
+	if _, ok := l.db.(committer); ok {
+		if lately, err := l.sweptLately(ctx, rows, at); err != nil || lately {
+			return err
+		}
+	}
 	return l.fail("write", l.transact(ctx, nil, func(ctx context.Context, tx *sql.Tx, _ *state) error {
 		err := l.insert(ctx, tx, "jit_sweeps", []string{"owner", "target", "swept_at"}, rows,
 			" ON CONFLICT (owner, target) DO UPDATE SET swept_at = excluded.swept_at")
@@ -46,6 +52,42 @@ func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
 			"WHERE swept_at <= $1"+l.skipLocked+")", at.Add(-forgetAfter).UnixMicro())
 		return err
 	}))
+}
+
+// Each write to a bucket is an object for ever. So passes are recorded there every sweptEach, which is half of what a plan
+// accepts as the age of the last pass, and every sweptIdle while no grant needs a sweeper.
+const (
+	sweptEach = 5 * time.Minute
+	sweptIdle = 12 * time.Hour
+)
+
+// sweptLately reports whether all passes of rows have been recorded a short time before.
+func (l *Ledger) sweptLately(ctx context.Context, rows [][]any, at time.Time) (bool, error) {
+	pause := sweptIdle
+	if open, err := l.outstanding(ctx, never); err != nil {
+		return false, err
+	} else if open {
+		pause = sweptEach
+	}
+	for _, row := range rows {
+		var found int64
+		ok, err := l.row(ctx, "SELECT 1 FROM jit_sweeps WHERE owner = $1 AND target = $2 AND swept_at > $3",
+			[]any{row[0], row[1], at.Add(-pause).UnixMicro()}, &found)
+		if err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// never is later than any recorded time.
+var never = time.UnixMicro(math.MaxInt64)
+
+// outstanding reports whether a grant that was requested before a time still needs a sweeper.
+func (l *Ledger) outstanding(ctx context.Context, before time.Time) (bool, error) {
+	var found int64
+	return l.row(ctx, "SELECT 1 FROM jit_grants WHERE due_at IS NOT NULL AND requested_at < $1 LIMIT 1",
+		[]any{before.UnixMicro()}, &found)
 }
 
 // SweptSince returns how long ago a sweeper that serves owner passed on each target.
@@ -71,5 +113,22 @@ func (l *Ledger) SweptSince(ctx context.Context, owner string, now time.Time) (m
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := l.db.(committer); ok {
+		return since, l.forgiveIdle(ctx, since, now)
+	}
 	return since, nil
+}
+
+// forgiveIdle counts recorded passes as recent while nothing was to be done: passes are recorded seldom then.
+func (l *Ledger) forgiveIdle(ctx context.Context, since map[string]time.Duration, now time.Time) error {
+	open, err := l.outstanding(ctx, now.Add(-2*sweptEach))
+	if err != nil || open {
+		return err
+	}
+	for target, ago := range since {
+		if ago < sweptIdle+sweptEach {
+			since[target] = 0
+		}
+	}
+	return nil
 }

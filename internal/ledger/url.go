@@ -4,36 +4,44 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/bucket"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-const urlHint = `write for example ledger = "sqlite://.jit/ledger.db" or "postgres://user@host:5432/database"`
+const urlHint = `write for example ledger = "sqlite://.jit/ledger.db", "s3://bucket/prefix" or ` +
+	`"postgres://user@host:5432/database"`
 
 // CheckURL accepts the URL of a ledger: sqlite:// and a path, relative (sqlite://.jit/ledger.db) or absolute
-// (sqlite:///var/lib/jit/ledger.db), or postgres:// with a host and a database. It makes no call. Its errors are
+// (sqlite:///var/lib/jit/ledger.db), postgres:// with a host and a database, or what [bucket.Parse] accepts. It makes no
+// call. Its errors are
 // *[jit.Error] about "ledger" and never show a password.
 func CheckURL(raw string) error {
 	_, _, err := splitURL(raw)
 	return err
 }
 
-// splitURL returns the path of the file of a SQLite URL, or the parsed PostgreSQL URL.
+// splitURL returns the path of the file of a SQLite URL, or the parsed PostgreSQL URL, or neither for a bucket.
 func splitURL(raw string) (path string, server *url.URL, err error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	switch {
 	case raw == "":
 		return "", nil, jit.Invalid("ledger", urlHint, "the URL of the ledger is empty")
 	case !ok:
-		return "", nil, jit.Invalid("ledger", urlHint, "the URL of a ledger begins with sqlite:// or postgres://")
+		return "", nil, jit.Invalid("ledger", urlHint, "the URL of a ledger begins with sqlite://, postgres://, s3://, gs:// or azblob://")
 	case scheme == "sqlite":
 		return rest, nil, checkPath(rest)
 	case scheme == "postgres" || scheme == "postgresql":
 		server, err = parseServer(raw)
 		return "", server, err
+	case slices.Contains(bucket.Schemes, scheme):
+		_, err = bucket.Parse(raw)
+		return "", nil, err
 	default:
-		return "", nil, jit.Invalid("ledger", urlHint, "%q is not a kind of ledger; write sqlite or postgres", scheme)
+		return "", nil, jit.Invalid("ledger", urlHint,
+			"%q is not a kind of ledger; write sqlite, postgres, s3, gs or azblob", scheme)
 	}
 }
 

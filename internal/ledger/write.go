@@ -48,11 +48,30 @@ func detached(entries []jit.Entry) []jit.Entry {
 // record writes the entries of several calls in one transaction.
 func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 	all := slices.Concat(calls...)
+	var errs []error
+	owners, err := l.ownersOf(ctx, all)
+	err = cmp.Or(err, l.lookFirst(ctx, all))
+	switch _, apart := l.db.(committer); {
+	case err != nil:
+		errs = slices.Repeat([]error{l.fail("write", err)}, len(all))
+	case apart:
+		errs = l.recordApart(ctx, all, owners)
+	default:
+		errs = l.recordAll(ctx, all, owners)
+	}
+	answers := make([][]error, len(calls))
+	for i, call := range calls {
+		answers[i], errs = errs[:len(call):len(call)], errs[len(call):]
+	}
+	return answers
+}
+
+// recordAll writes entries in one transaction.
+func (l *Ledger) recordAll(ctx context.Context, all []jit.Entry, owners owners) []error {
 	errs := make([]error, len(all))
 	var seen comparison
 	var last *state
-	owners, err := l.ownersOf(ctx, all)
-	err = cmp.Or(err, l.lookFirst(ctx, all))
+	var err error
 	chains := owners.locked(all)
 	for again := true; again && err == nil; {
 		err = l.transact(ctx, chains, func(ctx context.Context, tx *sql.Tx, s *state) (err error) {
@@ -73,11 +92,7 @@ func (l *Ledger) record(ctx context.Context, calls [][]jit.Entry) [][]error {
 	case seen.lost == (jit.Head{}):
 		l.committed(last, seen.epoch())
 	}
-	answers := make([][]error, len(calls))
-	for i, call := range calls {
-		answers[i], errs = errs[:len(call):len(call)], errs[len(call):]
-	}
-	return answers
+	return errs
 }
 
 // errUnlocked says that a write must also lock [jit.AllChain].
@@ -263,7 +278,7 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 	}{
 		{"jit_grants", storedColumns, moved, replaceGrant},
 		{logTable, eventColumns, c.events, ""},
-		{"jit_chains", chainColumns, tips,
+		{chainTable, chainColumns, tips,
 			" ON CONFLICT (chain) DO UPDATE SET head_seq = excluded.head_seq, head_hash = excluded.head_hash"},
 		{"jit_runs", runColumns, c.runs, " ON CONFLICT (run) DO NOTHING"},
 	} {

@@ -42,6 +42,25 @@ func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
 	return all, nil
 }
 
+// idle reports that a receiver has been sent everything, so that nobody needs its lease. Other ledgers than thrifty ones
+// are never idle: their sender keeps the lease. It writes nothing.
+func (s *Sender) idle(ctx context.Context, r *Receiver) (bool, error) {
+	if !jit.Thrifty(s.Leases) {
+		return false, nil
+	}
+	for _, c := range s.cursorsOf(r) {
+		next, _, _, err := s.Leases.Holder(ctx, c.lease)
+		if err != nil || next == 0 {
+			return false, err
+		}
+		end, err := s.Ledger.FirstEvent(ctx, c.chain, never)
+		if err != nil || next != end {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // position adds how far the deliveries to a receiver have come in each chain.
 func (s *Sender) position(ctx context.Context, r *Receiver, now time.Time, p *Position) error {
 	for _, c := range s.cursorsOf(r) {

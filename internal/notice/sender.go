@@ -95,7 +95,15 @@ func (s *Sender) Run(ctx context.Context) {
 // serve delivers to one receiver while no other sender does, until ctx ends.
 func (s *Sender) serve(ctx context.Context, r *Receiver) {
 	for failures := 0; ctx.Err() == nil; {
-		t, err := s.acquire(ctx, r, daemonPatience)
+		idle, err := s.idle(ctx, r)
+		if idle {
+			_ = backoff.Sleep(ctx, pollEvery) // the loop checks ctx
+			continue
+		}
+		var t *turn
+		if err == nil {
+			t, err = s.acquire(ctx, r, daemonPatience)
+		}
 		switch {
 		case err != nil:
 		case t == nil:
@@ -105,8 +113,11 @@ func (s *Sender) serve(ctx context.Context, r *Receiver) {
 			failures = 0
 			err = errors.Join(t.run(ctx), t.release(ctx))
 		}
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return
+		case err == nil:
+			continue
 		}
 		s.tried(r, Failed, err)
 		_ = backoff.Wait(ctx, failures, firstPause, ledgerPause)
@@ -131,6 +142,9 @@ func (s *Sender) Flush(ctx context.Context) error {
 }
 
 func (s *Sender) flush(ctx context.Context, r *Receiver) (err error) {
+	if idle, err := s.idle(ctx, r); err != nil || idle {
+		return err
+	}
 	t, err := s.acquire(ctx, r, passPatience)
 	if err != nil || t == nil {
 		return err

@@ -139,8 +139,9 @@ func (p *jitProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *
 				Optional:  true,
 				Sensitive: true,
 				MarkdownDescription: "The ledger: the durable record of grants, policies and events. Write " +
-					"`sqlite://` and a path, or a `postgres://` URL. Default: the environment variable " +
-					"`JIT_LEDGER`, else `sqlite://.jit/ledger.db`.",
+					"`sqlite://` and a path, the URL of a bucket (`s3://`, `gs://`, `azblob://`), or a `postgres://` " +
+					"URL: see [which ledger](guides/ledger). Default: the environment variable `JIT_LEDGER`, else " +
+					"`sqlite://.jit/ledger.db`.",
 			},
 			"owner": schema.StringAttribute{
 				Optional: true,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 		now := w.Broker.Now()
 		pause := min(max(w.DriftInterval/10, pollEvery), watchLease)
 		pause += rand.N(pause / 4)
-		mine, skew, err := w.acquireDrift(ctx, target, now)
+		mine, skew, err := w.acquireDrift(ctx, target, now, lastDone)
 		if err == nil && wrongClock != (skew != nil) {
 			wrongClock = skew != nil
 			w.noteUnread(jit.Place{Target: target}, skew)
@@ -64,8 +65,11 @@ func (w *Watcher) driftLease(target string) string {
 }
 
 // acquireDrift acquires the lease of looking for drift, for one interval. If the ledger's clock disagrees with this
-// machine's, which skew says, it leaves drift to others: nobody knows which grants are live.
-func (w *Watcher) acquireDrift(ctx context.Context, target string, now time.Time) (mine bool, skew, err error) {
+// machine's, which skew says, it leaves drift to others: nobody knows which grants are live. While no grant is live on the
+// target, a watcher needs no lease of a thrifty ledger: what several find then is the same, and they remove it once.
+func (w *Watcher) acquireDrift(
+	ctx context.Context, target string, now, lastDone time.Time,
+) (mine bool, skew, err error) {
 	if _, skew, err = w.agreedNow(ctx); err != nil {
 		return false, nil, err
 	}
@@ -74,6 +78,15 @@ func (w *Watcher) acquireDrift(ctx context.Context, target string, now time.Time
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
+	if jit.Thrifty(w.Leases) {
+		live, err := w.Broker.Ledger.Places(ctx, w.served(), now)
+		if err != nil {
+			return false, nil, err
+		}
+		if !slices.ContainsFunc(live, func(at jit.Place) bool { return at.Target == target }) {
+			return now.Sub(lastDone).Abs() >= w.DriftInterval, nil, nil
+		}
+	}
 	_, mine, err = w.Leases.Acquire(ctx, w.driftLease(target), w.Holder, now, now.Add(w.DriftInterval))
 	return mine, nil, err
 }

@@ -54,6 +54,11 @@ func VersityGW() Program {
 	return Program{Name: "versitygw", module: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw"}
 }
 
+// FakeGCS is a server that answers as Google Cloud Storage does.
+func FakeGCS() Program {
+	return Program{Name: "fake-gcs-server", module: "fakegcs", pkg: "github.com/fsouza/fake-gcs-server"}
+}
+
 // Path returns the path of the program's executable. The path changes with the module's files, the Go version and the
 // platform. The file may not exist.
 func (p Program) Path() (string, error) {

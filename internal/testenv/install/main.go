@@ -1,9 +1,9 @@
-// Command install installs the servers for the acceptance tests: the programs kubeapi, tofu and versitygw, a virtual
-// environment with moto and a recent terraform in the test cache and, on Debian with root or password-less sudo, the
-// packages with PostgreSQL, PgBouncer, OpenSSH, Python, Chromium, promtool, faketime, make, git and a C compiler.
-// Existing ones stay as they are.
+// Command install installs the servers for the acceptance tests: the programs kubeapi, tofu, versitygw and
+// fake-gcs-server, a virtual environment with moto, a folder with azurite and a recent terraform in the test cache and,
+// on Debian with root or password-less sudo, the packages with PostgreSQL, PgBouncer, OpenSSH, Python, Node.js, Chromium,
+// promtool, faketime, make, git and a C compiler. Existing ones stay as they are.
 //
-// Usage: install [packages] [moto] [terraform] [kubeapi] [tofu] [versitygw]; without arguments, all six.
+// Usage: install [packages] [moto] [azurite] [terraform] [kubeapi] [tofu] [versitygw] [fakegcs]; without arguments, all.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 	defer stop()
 	parts := flag.Args()
 	if len(parts) == 0 {
-		parts = []string{"packages", "moto", "terraform", "kubeapi", "tofu", "versitygw"}
+		parts = []string{"packages", "moto", "azurite", "terraform", "kubeapi", "tofu", "versitygw", "fakegcs"}
 	}
 	if err := run(ctx, parts); err != nil {
 		fmt.Fprintln(os.Stderr, "install:", err)
@@ -41,9 +41,9 @@ func main() {
 // run installs the parts in the order given.
 func run(ctx context.Context, parts []string) error {
 	builds := map[string]built{"kubeapi": cache.KubeAPI(), "tofu": cache.Tofu(), "versitygw": cache.VersityGW(),
-		"moto": cache.Moto(), "terraform": cache.Terraform()}
+		"fakegcs": cache.FakeGCS(), "moto": cache.Moto(), "azurite": cache.Azurite(), "terraform": cache.Terraform()}
 	for _, part := range parts {
-		err := fmt.Errorf("%q is not one of packages, moto, terraform, kubeapi, tofu, versitygw", part)
+		err := fmt.Errorf("%q is not one of packages, moto, azurite, terraform, kubeapi, tofu, versitygw, fakegcs", part)
 		if b, ok := builds[part]; ok {
 			err = build(ctx, part, b)
 		} else if part == "packages" {
@@ -84,6 +84,7 @@ func needs() []need {
 		{name: "pgbouncer", pkg: "pgbouncer", folders: "/usr/sbin"},
 		{name: "sshd", pkg: "openssh-server", folders: "/usr/sbin"},
 		{name: "python3", pkg: "python3 python3-venv", works: []string{"-c", "import ensurepip, venv"}},
+		{name: "npm", pkg: "nodejs npm"},
 		{name: "chromium", pkg: "chromium"},
 		{name: "promtool", pkg: "prometheus"},
 		{name: "faketime", pkg: "faketime"},

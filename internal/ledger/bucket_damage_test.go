@@ -1,0 +1,132 @@
+package ledger_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/bucket/buckettest"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+)
+
+// altered reads a commit, changes its text and puts it back.
+func altered(t *testing.T, s *buckettest.Server, key string, change func(text string) string) {
+	t.Helper()
+	body := s.Object(key)
+	if r, err := gzip.NewReader(bytes.NewReader(body)); err == nil {
+		if body, err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := change(string(body))
+	if text == string(body) || !json.Valid([]byte(text)) {
+		t.Fatalf("%s: the change makes no other commit of %s", key, body)
+	}
+	s.Put(key, []byte(text))
+}
+
+// What this program has not written is found by whoever reads it: nothing is granted, and the error says where.
+func TestDamagedLog(t *testing.T) {
+	last := objectKey(3)
+	replace := func(key, old, now string) func(*testing.T, *buckettest.Server) {
+		return func(t *testing.T, s *buckettest.Server) {
+			altered(t, s, key, func(text string) string { return strings.Replace(text, old, now, 1) })
+		}
+	}
+	for name, tc := range map[string]struct {
+		damage func(t *testing.T, s *buckettest.Server)
+		words  []string
+	}{
+		"cut off": {func(_ *testing.T, s *buckettest.Server) {
+			body := s.Object(last)
+			s.Put(last, body[:len(body)/2])
+		}, []string{last, "cut off"}},
+		"missing in the middle": {func(_ *testing.T, s *buckettest.Server) { s.Put(objectKey(2), nil) },
+			[]string{objectKey(2), "missing"}},
+		"the first commit of all owners is missing": {func(_ *testing.T, s *buckettest.Server) {
+			s.Put(keyIn("_all", 1), s.Object(keyIn("_all", 9)))
+		}, []string{"_all", "missing"}},
+		"a foreign object": {func(_ *testing.T, s *buckettest.Server) {
+			s.Put("team/jit/payments/log/notes.txt", []byte("x"))
+		}, []string{"notes.txt", "foreign"}},
+		"a commit of another ledger": {replace(last, `"ledger":"`, `"ledger":"0`), []string{"commit 3", "belongs to the ledger"}},
+		"another number":             {replace(last, `"number":3`, `"number":2`), []string{last, "it is commit 2"}},
+		"another chain":              {replace(last, `"chain":"payments"`, `"chain":"_all"`), []string{last, `"_all"`}},
+		"a forged event in the last commit": {replace(last, `"drift_found"`, `"granted"`),
+			[]string{"commit 3", "events do not follow"}},
+		"a forged commit in the middle": {replace(objectKey(2), `"writer":"`, `"writer":"x`),
+			[]string{last, "does not follow commit 2"}},
+		"a table of its own": {replace(last, `"table":"jit_grants"`, `"table":"sqlite_master"`),
+			[]string{"commit 3", "sqlite_master"}},
+		"a policy in an owner's log": {replace(last, `"tables":[`,
+			`"tables":[{"table":"jit_policies","columns":["name","body"],"rows":[["mine","{}"]]},`),
+			[]string{"commit 3", "jit_policies", "another log"}},
+		"the lease of a sender in an owner's log": {replace(last, `"tables":[`, `"tables":[{"table":"jit_leases","columns":`+
+			`["name","holder","lease_until","position"],"rows":[["notice","me",1,0]]},`), []string{"commit 3", "lease"}},
+		"a grant that is removed": {replace(last, `"tables":[`,
+			`"tables":[{"table":"jit_grants","key":["id"],"deleted":[["4711"]]},`), []string{"commit 3", "removes"}},
+		"a grant of another owner": {func(t *testing.T, s *buckettest.Server) {
+			altered(t, s, last, func(text string) string {
+				at := strings.Index(text, `"table":"jit_grants"`)
+				return text[:at] + strings.Replace(text[at:], `"payments"`, `"other"`, 1)
+			})
+		}, []string{"commit 3", "jit_grants", "other"}},
+		"an event of all owners in an owner's log": {func(t *testing.T, s *buckettest.Server) {
+			altered(t, s, last, func(text string) string {
+				at := strings.Index(text, `"table":"jit_log"`)
+				return text[:at] + strings.Replace(text[at:], `["payments",`, `["_all",`, 1)
+			})
+		}, []string{"commit 3", "jit_log", "_all"}},
+		"an owner that has begun already":    {replace(keyIn("_shared", 1), `,0,"`, `,7,"`), []string{"_shared", "belongs to the log of", "payments"}},
+		"after a commit that does not exist": {replace(last, `"after":1`, `"after":9`), []string{"commit 3", "commit 9", "missing"}},
+		"a newer schema": {func(t *testing.T, s *buckettest.Server) {
+			altered(t, s, last, func(text string) string {
+				at := strings.Index(text, `"schema":`)
+				return text[:at] + `"schema":99,` + text[at+strings.Index(text[at:], ",")+1:]
+			})
+		}, []string{"99", "update"}},
+		"a newer form": {replace(last, `"format":1`, `"format":2`), []string{"commit 3", "update"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, s := bucketURL(t)
+			l := open(t, url)
+			for n := range 3 {
+				if err := writeGrant(t, l, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tc.damage(t, s)
+			objects := len(s.Keys())
+			fresh := onMachine(t, url)
+			_, _, err := fresh.Lookup(t.Context(), ledgertest.Grant(0).ID)
+			told(t, "reading", err, tc.words...)
+			told(t, "writing", writeGrant(t, fresh, 10), tc.words...)
+			if len(s.Keys()) != objects {
+				t.Errorf("there are %v, want nothing new", s.Keys())
+			}
+		})
+	}
+}
+
+// A bucket that was emptied is no empty ledger for whoever has read it.
+func TestEmptiedBucket(t *testing.T) {
+	url, s := bucketURL(t)
+	l := onMachine(t, url)
+	if err := writeGrant(t, l, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range s.Keys() {
+		s.Put(key, nil)
+	}
+	_, _, err := l.Lookup(t.Context(), ledgertest.Grant(1).ID)
+	told(t, "reading", err, "is gone", "put the objects back")
+	told(t, "writing", writeGrant(t, l, 2), "is gone")
+	if !errors.Is(err, jit.ErrBehind) || len(s.Keys()) > 0 {
+		t.Errorf("%v; objects %v", err, s.Keys())
+	}
+}

@@ -1,0 +1,490 @@
+package ledger_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/bucket/buckettest"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
+	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
+)
+
+// bucketURL returns the URL of an empty ledger on a server of the test's own, with an empty cache directory.
+func bucketURL(t *testing.T) (string, *buckettest.Server) {
+	t.Helper()
+	s := buckettest.New(t)
+	buckettest.Setenv(t)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	return s.Ledger("team/jit"), s
+}
+
+// onMachine opens a ledger with an empty cache directory, as another machine does. It looks into the log at every read.
+func onMachine(t *testing.T, url string) *ledger.Ledger {
+	t.Helper()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	l := open(t, url)
+	l.LookAlways()
+	return l
+}
+
+// keyIn is the name of a commit of the ledger of bucketURL.
+func keyIn(log string, number int) string { return fmt.Sprintf("team/jit/%s/log/%020d", log, number) }
+
+// objectKey is the name of a commit of the owner of the tests' grants.
+func objectKey(number int) string { return keyIn("payments", number) }
+
+// recorded returns the numbers of those grants below most that are recorded.
+func recorded(t *testing.T, l *ledger.Ledger, most int) (numbers []int) {
+	t.Helper()
+	for n := range most {
+		_, ok, err := l.Lookup(t.Context(), ledgertest.Grant(n).ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
+}
+
+func wantGrants(t *testing.T, l *ledger.Ledger, want int) {
+	t.Helper()
+	if got := recorded(t, l, want+5); len(got) != want {
+		t.Errorf("the grants %v are recorded, want %d", got, want)
+	}
+	if r := verify(t, l); !r.OK() || r.Events != int64(want) {
+		t.Errorf("Verify: %d events, want %d; %v %v", r.Events, want, r.Damage, r.Mismatches)
+	}
+}
+
+func writeGrant(t *testing.T, l *ledger.Ledger, n int) error {
+	t.Helper()
+	return l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(n))})[0]
+}
+
+func TestBucket(t *testing.T) {
+	ledgertest.Run(t, func(t *testing.T) jit.Ledger {
+		url, s := bucketURL(t)
+		s.Lag(1)
+		return open(t, url)
+	})
+}
+
+// The same on the servers that others wrote; moto, which is slow, is asked by the tests of package bucket only.
+func TestBucketServers(t *testing.T) {
+	for name, server := range testenv.Buckets() {
+		if name == "moto" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			url, n := server(t, "ledger-suite"), 0
+			ledgertest.Run(t, func(t *testing.T) jit.Ledger {
+				n++
+				t.Setenv("XDG_CACHE_HOME", t.TempDir())
+				return open(t, strings.Replace(url, "/jit?", fmt.Sprintf("/jit-%d?", n), 1))
+			})
+		})
+	}
+}
+
+// Each machine sees what the others have recorded, and a new one has it all from the log.
+func TestMachinesShareABucket(t *testing.T) {
+	url, s := bucketURL(t)
+	s.Lag(2)
+	s.Page(3)
+	a, b := onMachine(t, url), onMachine(t, url)
+	for n := range 12 {
+		l := a
+		if n%3 == 1 {
+			l = b
+		}
+		if err := writeGrant(t, l, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, l := range []*ledger.Ledger{a, b, onMachine(t, url)} {
+		wantGrants(t, l, 12)
+	}
+	if err := writeGrant(t, b, 3); !errors.Is(err, jit.ErrStale) {
+		t.Errorf("the same grant once more: %v, want ErrStale", err)
+	}
+	if before := len(s.Keys()); before != 14 { // one makes the ledger, and one the owner's log
+		t.Errorf("%d objects, want 14: %v", before, s.Keys())
+	}
+}
+
+// Many processes without a copy begin at once: one makes the ledger, and each grant is recorded once.
+func TestManyMachinesAtOnce(t *testing.T) {
+	url, _ := bucketURL(t)
+	const machines = 8
+	all := make([]*ledger.Ledger, machines)
+	for i := range all {
+		all[i] = onMachine(t, url)
+	}
+	var granted atomic.Int64
+	var wg sync.WaitGroup
+	for i, l := range all {
+		wg.Go(func() {
+			for n := range 4 { // of each grant, two machines try to record it
+				err := writeGrant(t, l, 4*(i/2)+n)
+				switch {
+				case err == nil:
+					granted.Add(1)
+				case !errors.Is(err, jit.ErrStale):
+					t.Errorf("machine %d, grant %d: %v", i, n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if granted.Load() != 2*machines {
+		t.Errorf("%d grants were recorded, want %d", granted.Load(), 2*machines)
+	}
+	wantGrants(t, onMachine(t, url), 2*machines)
+}
+
+// Of the grants of one requester that begin without approval at the same time, under several owners and on several
+// machines, one is recorded: their logs know nothing of each other.
+func TestOneUnsignedGrantAmongOwners(t *testing.T) {
+	url, _ := bucketURL(t)
+	const machines = 6
+	entry := func(n int) jit.Entry {
+		g := ledgertest.Grant(n)
+		g.Owner, g.BreakGlass, g.Awaits, g.Requester = fmt.Sprintf("team-%d", n), true, "1 of: lea", "bob"
+		e := ledgertest.Entry(g)
+		e.OnlyUnsigned = true
+		return e
+	}
+	all := make([]*ledger.Ledger, machines)
+	for i := range all {
+		all[i] = onMachine(t, url)
+		plain := ledgertest.Grant(100 + i) // so that each has all logs
+		plain.Owner = fmt.Sprintf("team-%d", i)
+		if err := all[i].Write(t.Context(), []jit.Entry{ledgertest.Entry(plain)})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	var first atomic.Int64
+	first.Store(-1)
+	var wg sync.WaitGroup
+	for i, l := range all {
+		wg.Go(func() {
+			switch err := l.Write(t.Context(), []jit.Entry{entry(i)})[0]; {
+			case err == nil && first.Swap(int64(i)) != -1:
+				t.Error("two grants of one requester are recorded")
+			case err != nil && !errors.Is(err, jit.ErrStale):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	won := int(first.Load())
+	if won < 0 {
+		t.Fatal("no grant is recorded")
+	}
+	other := (won + 1) % machines
+	if err := all[other].Write(t.Context(), []jit.Entry{entry(other)})[0]; !errors.Is(err, jit.ErrStale) {
+		t.Errorf("another one later: %v, want ErrStale", err)
+	}
+	g, _, err := all[other].Lookup(t.Context(), ledgertest.Grant(won).ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.SignedOffAt, g.SignedOffBy = ledgertest.Epoch, "lea"
+	for _, e := range []jit.Entry{ledgertest.Entry(g), entry(other)} {
+		if err := all[other].Write(t.Context(), []jit.Entry{e})[0]; err != nil {
+			t.Errorf("after the sign-off: %v", err)
+		}
+	}
+}
+
+// Azure denies a creation to those who may not replace, if the object exists:
+// https://learn.microsoft.com/rest/api/storageservices/create-service-sas. They lose a race like others.
+func TestStoreThatDeniesToReplace(t *testing.T) {
+	url, s := bucketURL(t)
+	s.Decide(func(operation, key string) buckettest.Fault {
+		if operation == "create" && s.Object(key) != nil {
+			return buckettest.Fault{Status: 403, Code: "AuthorizationPermissionMismatch"}
+		}
+		return buckettest.Fault{}
+	})
+	a, b := onMachine(t, url), onMachine(t, url)
+	var wg sync.WaitGroup
+	for i, l := range []*ledger.Ledger{a, b} {
+		wg.Go(func() {
+			for n := range 5 {
+				if err := writeGrant(t, l, 5*i+n); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantGrants(t, onMachine(t, url), 10)
+}
+
+// Whatever the store answers to a write, the write is recorded once.
+func TestBucketFaults(t *testing.T) {
+	for name, fault := range map[string]buckettest.Fault{
+		"answer lost":   {Lose: true},
+		"request lost":  {Drop: true},
+		"503":           {Status: 503, Code: "SlowDown"},
+		"500":           {Status: 500, Code: "InternalError"},
+		"409":           {Status: 409, Code: "ConditionalRequestConflict"},
+		"412 by itself": {Status: 412, Code: "PreconditionFailed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, s := bucketURL(t)
+			l := open(t, url)
+			var left atomic.Int64
+			s.Decide(func(operation, _ string) buckettest.Fault {
+				if (operation == "create" || fault.Status == 503) && left.Add(-1) >= 0 {
+					return fault
+				}
+				return buckettest.Fault{}
+			})
+			for n := range 3 {
+				left.Store(2)
+				if err := writeGrant(t, l, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wantGrants(t, l, 3)
+			wantGrants(t, onMachine(t, url), 3)
+			if got := len(s.Keys()); got != 5 {
+				t.Errorf("%d objects, want 5: %v", got, s.Keys())
+			}
+		})
+	}
+}
+
+// A store that overwrites is refused by name at the first write, before anything is granted.
+func TestStoreThatOverwrites(t *testing.T) {
+	url, s := bucketURL(t)
+	s.Decide(func(string, string) buckettest.Fault { return buckettest.Fault{Ignore: true} })
+	l := open(t, url)
+	for range 2 {
+		told(t, "a write", writeGrant(t, l, 1), "s3://ledger-bucket/team/jit", "only if they are absent", "If-None-Match")
+	}
+	if got := recorded(t, onMachine(t, url), 5); len(got) > 0 {
+		t.Errorf("the grants %v are recorded", got)
+	}
+	s.Decide(func(operation, _ string) buckettest.Fault {
+		if operation == "create" {
+			return buckettest.Fault{Status: 501, Code: "NotImplemented"}
+		}
+		return buckettest.Fault{}
+	})
+	told(t, "a store without the condition", writeGrant(t, onMachine(t, url), 1), "only if they are absent")
+}
+
+// A copy that lacks the last commits, as after a crash between the log and the copy, or that is gone, loses nothing.
+func TestCopyFromBefore(t *testing.T) {
+	url, _ := bucketURL(t)
+	dir := filepath.Join(os.Getenv("XDG_CACHE_HOME"), "terraform-provider-jit")
+	session := func(n int) {
+		l, err := ledger.Open(t.Context(), ledger.Config{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(writeGrant(t, l, n), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	session(0)
+	found, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the copies are %v, %v", found, err)
+	}
+	before, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	session(1)
+	if err := os.WriteFile(found[0], before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	session(2)
+	wantGrants(t, open(t, url), 3)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	session(3)
+	wantGrants(t, open(t, url), 4)
+}
+
+// A plan in which nothing is new costs one list of each log, later reads only ask for the next commits, and the writes of
+// a process cost one request each, and one to prove the store.
+func TestRequestsToABucket(t *testing.T) {
+	url, s := bucketURL(t)
+	l := open(t, url)
+	for n := range 4 {
+		if err := writeGrant(t, l, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.Count("create"); got != 7 { // the ledger, the owner's log, the proof, four grants
+		t.Errorf("%d creates, want 7", got)
+	}
+	const logs = 3
+	plan := open(t, url)
+	for _, want := range []struct{ lists, gets int }{
+		{logs, 2 * logs}, // the commit that it knows, and the one that may follow
+		{0, logs},
+	} {
+		lists, gets, creates := s.Count("list"), s.Count("get"), s.Count("create")
+		for n := range 4 {
+			if _, _, err := plan.Lookup(t.Context(), ledgertest.Grant(n).ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lists, gets, creates = s.Count("list")-lists, s.Count("get")-gets, s.Count("create")-creates
+		if lists != want.lists || gets != want.gets || creates != 0 {
+			t.Errorf("%d lists, %d gets, %d creates, want %+v and none", lists, gets, creates, want)
+		}
+		plan.LookAgain()
+	}
+}
+
+// Passes of a sweeper are recorded seldom while there is nothing to sweep, and count as recent then.
+func TestSweepsRecordedInABucket(t *testing.T) {
+	url, s := bucketURL(t)
+	var ahead atomic.Int64
+	l, err := ledger.Open(t.Context(), ledger.Config{URL: url,
+		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if err := errors.Join(l.Write(t.Context(), []jit.Entry{{Policy: &jit.Policy{Name: "a", Effect: jit.Permit}}})...); err != nil {
+		t.Fatal(err)
+	}
+	pass := func(after time.Duration) (written int) {
+		t.Helper()
+		ahead.Store(int64(after))
+		before := s.Count("create")
+		if err := l.Swept(t.Context(), jit.Sweep{Owners: jit.Owners{"payments"}, Targets: []string{"bastion"}}); err != nil {
+			t.Fatal(err)
+		}
+		return s.Count("create") - before
+	}
+	ago := func() time.Duration {
+		t.Helper()
+		all, err := l.SweptSince(t.Context(), "payments", time.Now().Add(time.Duration(ahead.Load())))
+		since, known := all["bastion"]
+		if err != nil || !known {
+			t.Fatalf("%v, %v", all, err)
+		}
+		return since
+	}
+	if n := pass(0); n == 0 {
+		t.Error("the first pass is not recorded")
+	}
+	for d := 10 * time.Minute; d < 12*time.Hour; d += 70 * time.Minute {
+		if n := pass(d); n != 0 || ago() > time.Minute {
+			t.Errorf("after %s: %d writes, and the last pass is %s ago", d, n, ago())
+		}
+	}
+	if n := pass(13 * time.Hour); n == 0 {
+		t.Error("no pass is recorded in half a day")
+	}
+	ahead.Store(int64(27 * time.Hour))
+	if ago() < 10*time.Hour {
+		t.Errorf("a sweeper that has stopped passed %s ago", ago())
+	}
+	g := ledgertest.Grant(1)
+	g.RequestedAt = time.Now().Add(27 * time.Hour)
+	if err := errors.Join(l.Write(t.Context(), []jit.Entry{ledgertest.Entry(g)})...); err != nil {
+		t.Fatal(err)
+	}
+	if n := pass(27 * time.Hour); n == 0 {
+		t.Error("with a grant, the first pass is not recorded")
+	}
+	if n := pass(27*time.Hour + 4*time.Minute); n != 0 {
+		t.Error("each pass is recorded")
+	}
+	if n := pass(27*time.Hour + 6*time.Minute); n == 0 {
+		t.Error("no pass is recorded in six minutes with a grant")
+	}
+	ahead.Store(int64(27*time.Hour + 30*time.Minute))
+	if got := ago(); got < 20*time.Minute {
+		t.Errorf("with a grant, a sweeper that has stopped passed %s ago", got)
+	}
+}
+
+// While nobody writes, a daemon looks less and less often.
+func TestIdleReads(t *testing.T) {
+	url, s := bucketURL(t)
+	l := open(t, url)
+	if err := writeGrant(t, l, 1); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Count("list") + s.Count("get")
+	at := time.Now()
+	for l.Validity() < 10*time.Second {
+		if time.Since(at) > time.Minute {
+			t.Fatalf("a look is valid for %s", l.Validity())
+		}
+		if _, _, err := l.Lookup(t.Context(), ledgertest.Grant(1).ID); err != nil {
+			t.Fatal(err)
+		}
+		l.LookAgain()
+	}
+	if looks := s.Count("list") + s.Count("get") - before; looks > 40 {
+		t.Errorf("%d requests until then", looks)
+	}
+	if err := writeGrant(t, onMachine(t, url), 2); err != nil {
+		t.Fatal(err)
+	}
+	if got := recorded(t, l, 5); len(got) != 2 || l.Validity() > time.Second {
+		t.Errorf("grants %v; a look is valid for %s after a write", got, l.Validity())
+	}
+}
+
+// A role that may write only its owner's log, and the one that all share, records grants and cannot touch policies.
+func TestRoleOfOneOwner(t *testing.T) {
+	url, s := bucketURL(t)
+	policy := jit.Entry{Policy: &jit.Policy{Name: "a", Effect: jit.Permit},
+		Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: "a", At: ledgertest.Epoch}}}
+	if err := errors.Join(open(t, url).Write(t.Context(), []jit.Entry{policy})...); err != nil {
+		t.Fatal(err)
+	}
+	s.Decide(func(operation, key string) buckettest.Fault {
+		if operation == "create" && !strings.Contains(key, "/payments/") && !strings.Contains(key, "/_shared/") {
+			return buckettest.Fault{Status: 403, Code: "AccessDenied"}
+		}
+		return buckettest.Fault{}
+	})
+	team := onMachine(t, url)
+	for n := range 3 {
+		if err := writeGrant(t, team, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	policy.Policy.Name = "b"
+	theirs := ledgertest.Grant(5)
+	theirs.Owner = "other"
+	errs := team.Write(t.Context(), []jit.Entry{policy, ledgertest.Entry(ledgertest.Grant(3)), ledgertest.Entry(theirs)})
+	told(t, "a policy", errs[0], "may not create", "s3:PutObject")
+	told(t, "a grant of another owner", errs[2], "may not create")
+	if errs[1] != nil {
+		t.Errorf("the grant between them: %v", errs[1])
+	}
+	l := onMachine(t, url)
+	if got := recorded(t, l, 10); len(got) != 4 {
+		t.Errorf("grants %v are recorded, want 4", got)
+	}
+	if r := verify(t, l); r.Events != 5 || len(r.Damage) > 0 {
+		t.Errorf("Verify: %d events, want 5; %v", r.Events, r.Damage)
+	}
+}

@@ -1,0 +1,222 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/bucket"
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
+
+// apply writes the rows of a commit of somebody else. It refuses whatever this program would not have written: other
+// tables or columns, rows of another log, another ledger, a changed event, events that do not follow the last.
+func (p projection) apply(ctx context.Context, c *bucket.Commit) error {
+	before, err := p.ledger(ctx)
+	if err != nil {
+		return err
+	}
+	schema := max(before.schema, c.Schema)
+	switch {
+	case schema > len(p.migrations):
+		return p.newer(c)
+	case before.id != "" && c.Ledger != before.id:
+		return p.damaged(c, fmt.Sprintf("it belongs to the ledger %s, and the others to %s", c.Ledger, before.id))
+	case c.Chain != jit.AllChain && c.Schema > before.schema:
+		return p.damaged(c, fmt.Sprintf("it has schema version %d, and %s has %d", c.Schema, jit.AllChain, before.schema))
+	}
+	for version := before.schema; version < c.Schema; version++ {
+		if err := p.exec(ctx, p.migrations[version]...); err != nil {
+			return err
+		}
+	}
+	was, err := p.tip(ctx, c)
+	if err != nil {
+		return err
+	}
+	shapes, err := p.shapes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range c.Tables {
+		if err := p.applyTable(ctx, c, t, shapes); err != nil {
+			return err
+		}
+	}
+	now, err := p.ledger(ctx)
+	if err != nil {
+		return err
+	}
+	if now.id != c.Ledger || now.schema != schema {
+		return p.damaged(c, "its row of the ledger is of another ledger or schema")
+	}
+	if err := p.checkEvents(ctx, c, was); err != nil {
+		return err
+	}
+	return p.setHead(ctx, c)
+}
+
+func (p projection) newer(c *bucket.Commit) error {
+	return &jit.Error{Attribute: "ledger", Err: jit.ErrNewerLedger,
+		Problem: fmt.Sprintf("%s has schema version %d, and this program knows versions up to %d",
+			p.name, c.Schema, len(p.migrations)),
+		Hint: "a newer version of this program has written to it; update to at least that version"}
+}
+
+func (p projection) damaged(c *bucket.Commit, why string) error {
+	return &jit.Error{Attribute: "ledger", Err: jit.ErrAltered,
+		Problem: fmt.Sprintf("commit %d of the log %s in %s was not made by this program: %s",
+			c.Number, c.Chain, p.name, why),
+		Hint: "restore that object from an older version of it or from a backup; nothing is granted until the log is " +
+			"whole"}
+}
+
+// applyTable writes the rows of one table.
+func (p projection) applyTable(
+	ctx context.Context, c *bucket.Commit, t bucket.Table, shapes map[string]tableShape,
+) error {
+	shape, ok := shapes[t.Name]
+	unknown := func(columns []string) bool {
+		return slices.ContainsFunc(columns, func(c string) bool { return !slices.Contains(shape.columns, c) })
+	}
+	if !ok || unknown(t.Columns) || len(t.Deleted) > 0 && !slices.Equal(t.Key, shape.key) {
+		return p.damaged(c, fmt.Sprintf("the table %q has no such columns", jit.Said(t.Name)))
+	}
+	if why := foreign(c, t); why != "" {
+		return p.damaged(c, why)
+	}
+	if len(t.Deleted) > 0 {
+		where := strings.Join(shape.key, " = ? AND ") + " = ?"
+		if err := p.each(ctx, c, "DELETE FROM "+t.Name+" WHERE "+where, len(shape.key), t.Deleted, false); err != nil {
+			return err
+		}
+	}
+	if len(t.Rows) == 0 {
+		return nil
+	}
+	statement := "INSERT INTO " + t.Name + " (" + strings.Join(t.Columns, ", ") + ") VALUES (?" +
+		strings.Repeat(",?", len(t.Columns)-1) + ")"
+	conflict := " ON CONFLICT (" + strings.Join(shape.key, ", ") + ") DO "
+	switch {
+	case t.Name == logTable || t.Name == oldTable: // an event is never replaced
+	case t.Name == chainTable && c.Chain == sharedLog:
+		return p.each(ctx, c, statement+conflict+"NOTHING", len(t.Columns), t.Rows, false)
+	case t.Name == "jit_leases" && c.Chain != sharedLog: // a dedup key, which several logs may have
+		statement += conflict + "UPDATE SET " + excluded(t.Columns) + " WHERE excluded.lease_until > jit_leases.lease_until"
+		return p.each(ctx, c, statement, len(t.Columns), t.Rows, false)
+	case t.Name == "jit_grants":
+		statement += conflict + "UPDATE SET " + excluded(t.Columns) + " WHERE jit_grants.owner = excluded.owner"
+	default:
+		statement += conflict + "UPDATE SET " + excluded(t.Columns)
+	}
+	return p.each(ctx, c, statement, len(t.Columns), t.Rows, true)
+}
+
+// foreign says what a table of a commit has that belongs to another log; empty if nothing.
+func foreign(c *bucket.Commit, t bucket.Table) string {
+	own := c.Chain != jit.AllChain && c.Chain != sharedLog
+	switch {
+	case t.Name == oldTable:
+		return "it has events from before there were several chains"
+	case len(t.Deleted) > 0 && slices.Contains([]string{"jit_grants", chainTable, logTable, oldTable, "jit_ledger"}, t.Name):
+		return "it removes what is never removed"
+	case own && !slices.Contains([]string{"jit_grants", chainTable, logTable, "jit_leases"}, t.Name),
+		c.Chain == sharedLog &&
+			!slices.Contains([]string{chainTable, "jit_leases", "jit_marks", "jit_mark_scopes", "jit_sweeps"}, t.Name):
+		return fmt.Sprintf("a row of %q belongs to another log", jit.Said(t.Name))
+	}
+	for _, row := range t.Rows {
+		if len(row) != len(t.Columns) {
+			return "a row has another number of values than columns"
+		}
+		for _, column := range needed[t.Name] {
+			if !slices.Contains(t.Columns, column) {
+				return fmt.Sprintf("a row of %q lacks %q", jit.Said(t.Name), column)
+			}
+		}
+		if log := logOfRow(t, row, c.Chain); log != c.Chain {
+			return fmt.Sprintf("a row of %q belongs to the log of %q", t.Name, jit.Said(log))
+		}
+		if holder := slices.Index(t.Columns, "holder"); own && t.Name == "jit_leases" && row[holder] != "" {
+			return "a lease belongs to another log"
+		}
+	}
+	return ""
+}
+
+// needed are the columns that say to which log a row belongs.
+var needed = map[string][]string{
+	"jit_grants": {"owner"}, logTable: {"chain"}, chainTable: {"chain", "head_seq"}, "jit_leases": {"holder"},
+}
+
+// each runs a statement for each row. all: it has to change every row.
+func (p projection) each(
+	ctx context.Context, c *bucket.Commit, statement string, columns int, rows [][]any, all bool,
+) error {
+	values := make([][]any, len(rows))
+	for i, row := range rows {
+		if len(row) != columns {
+			return p.damaged(c, "a row has another number of values than columns")
+		}
+		values[i] = make([]any, columns)
+		for n, value := range row {
+			switch v := value.(type) {
+			case nil, string:
+				values[i][n] = v
+			case json.Number:
+				whole, err := v.Int64()
+				if err != nil {
+					return p.damaged(c, "a row has a number that is not whole")
+				}
+				values[i][n] = whole
+			default:
+				return p.damaged(c, "a row has a value that is neither text nor number")
+			}
+		}
+	}
+	changed, err := execEach(ctx, p.tx, statement, values)
+	if sqliteCode(err) == sqlite3.SQLITE_CONSTRAINT {
+		return p.damaged(c, "it changes an event that is recorded, or lacks a value")
+	}
+	if err == nil && all && changed != int64(len(rows)) {
+		return p.damaged(c, "it changes a grant of another owner")
+	}
+	return err
+}
+
+// tip returns the last event of the chain of a commit.
+func (p projection) tip(ctx context.Context, c *bucket.Commit) (t tip, err error) {
+	err = p.tx.QueryRowContext(ctx, "SELECT head_seq, head_hash FROM jit_chains WHERE chain = $1", c.Chain).
+		Scan(&t.seq, &t.hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return tip{0, jit.Genesis(c.Ledger, c.Chain)}, nil
+	}
+	return t, err
+}
+
+// checkEvents refuses events that do not follow those before the commit, or are not as their hashes say.
+func (p projection) checkEvents(ctx context.Context, c *bucket.Commit, was tip) error {
+	now, err := p.tip(ctx, c)
+	if err != nil {
+		return err
+	}
+	whole := true
+	err = each(ctx, p.tx, scanEvent, func(e jit.Event) bool {
+		whole = e.Seq == was.seq+1 && e.Prev == was.hash && e.Sum() == e.Hash
+		was.seq, was.hash = e.Seq, e.Hash
+		return whole
+	}, selectFrom(logTable)+" WHERE chain = $1 AND seq > $2 ORDER BY seq", c.Chain, was.seq)
+	if err != nil {
+		return err
+	}
+	if !whole || now != was {
+		return p.damaged(c, "its events do not follow those before it, or differ from their hashes")
+	}
+	return nil
+}
