@@ -19,8 +19,8 @@ func plain(err error) string {
 }
 
 func noBucket(at Location) error {
-	return jit.Errorf(nil, "ledger", "create it first, with versioning or object lock if the record must be unchangeable, "+
-		"or correct its name", "there is no bucket or container %q for %s", at.Bucket, at)
+	return jit.Errorf(nil, "ledger",
+		"create it first, with versioning or object lock if the record must be unchangeable, or correct its name", "there is no bucket or container %q for %s", at.Bucket, at)
 }
 
 func forbidden(at Location, doing, key, code, permission string) error {

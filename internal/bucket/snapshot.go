@@ -36,8 +36,8 @@ func (l *Log) Save(ctx context.Context, chain string, number int64, parts [][]by
 	return nil
 }
 
-// Newest returns the commit of the newest whole snapshot of a chain and the tables of its parts. Its number is 0 if there
-// is none that can be read, or none whose hash is that of its commit.
+// Newest returns the commit of the newest whole snapshot of a chain and the tables of its parts. Its number is 0 if
+// there is none that can be read, or none whose hash is that of its commit.
 func (l *Log) Newest(ctx context.Context, chain string) (snapshot Commit, err error) {
 	numbers, parts, err := l.listSnapshots(ctx, chain)
 	if err != nil {

@@ -36,7 +36,8 @@ jit.hcl, or the sweeper does not serve the owner or does not see the grant. If t
 that is only a note.
 
 --watch runs until you stop it. It ends and starts grants in the second in which they are due, and looks for drift
-every drift interval. Any number of daemons may share a ledger in a bucket or in PostgreSQL; a sqlite:// ledger takes one. The daemon
+every drift interval. Any number of daemons may share a ledger in a bucket or in PostgreSQL; a sqlite:// ledger takes
+one. The daemon
 logs to standard error, or with --json in JSON lines to standard output.
 
 If the pass cannot read the ledger, it ends access by the markers on the targets. For a lost ledger, --markers-only does

@@ -54,9 +54,10 @@ func TestDamagedLog(t *testing.T) {
 		"a foreign object": {func(_ *testing.T, s *buckettest.Server) {
 			s.Put("team/jit/payments/log/notes.txt", []byte("x"))
 		}, []string{"notes.txt", "foreign"}},
-		"a commit of another ledger": {replace(last, `"ledger":"`, `"ledger":"0`), []string{"commit 3", "belongs to the ledger"}},
-		"another number":             {replace(last, `"number":3`, `"number":2`), []string{last, "it is commit 2"}},
-		"another chain":              {replace(last, `"chain":"payments"`, `"chain":"_all"`), []string{last, `"_all"`}},
+		"a commit of another ledger": {replace(last, `"ledger":"`, `"ledger":"0`),
+			[]string{"commit 3", "belongs to the ledger"}},
+		"another number": {replace(last, `"number":3`, `"number":2`), []string{last, "it is commit 2"}},
+		"another chain":  {replace(last, `"chain":"payments"`, `"chain":"_all"`), []string{last, `"_all"`}},
 		"a forged event in the last commit": {replace(last, `"drift_found"`, `"granted"`),
 			[]string{"commit 3", "events do not follow"}},
 		"a forged commit in the middle": {replace(objectKey(2), `"writer":"`, `"writer":"x`),
@@ -82,8 +83,10 @@ func TestDamagedLog(t *testing.T) {
 				return text[:at] + strings.Replace(text[at:], `["payments",`, `["_all",`, 1)
 			})
 		}, []string{"commit 3", "jit_log", "_all"}},
-		"an owner that has begun already":    {replace(keyIn("_shared", 1), `,0,"`, `,7,"`), []string{"_shared", "belongs to the log of", "payments"}},
-		"after a commit that does not exist": {replace(last, `"after":1`, `"after":9`), []string{"commit 3", "commit 9", "missing"}},
+		"an owner that has begun already": {replace(keyIn("_shared", 1), `,0,"`, `,7,"`),
+			[]string{"_shared", "belongs to the log of", "payments"}},
+		"after a commit that does not exist": {replace(last, `"after":1`, `"after":9`),
+			[]string{"commit 3", "commit 9", "missing"}},
 		"a newer schema": {func(t *testing.T, s *buckettest.Server) {
 			altered(t, s, last, func(text string) string {
 				at := strings.Index(text, `"schema":`)

@@ -8,8 +8,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// recordApart writes entries to a bucket, in one transaction for each log. An entry of [jit.AllChain] and one of an owner
-// are recorded in their order.
+// recordApart writes entries to a bucket, in one transaction for each log. An entry of [jit.AllChain] and one of an
+// owner are recorded in their order.
 func (l *Ledger) recordApart(ctx context.Context, all []jit.Entry, owners owners) []error {
 	errs := make([]error, len(all))
 	release := func() {}
@@ -47,8 +47,8 @@ func (l *Ledger) recordApart(ctx context.Context, all []jit.Entry, owners owners
 // reserveFor is how long the only unsigned grant of a requester may take to be recorded.
 const reserveFor = 5 * time.Minute
 
-// reserve keeps others from recording an unsigned grant of the same requester: their grants may be in other logs. It does
-// nothing for an entry that may have others beside it.
+// reserve keeps others from recording an unsigned grant of the same requester: their grants may be in other logs. It
+// does nothing for an entry that may have others beside it.
 func (l *Ledger) reserve(ctx context.Context, e jit.Entry) (release func(), err error) {
 	if !e.OnlyUnsigned || e.Grant == nil {
 		return func() {}, nil

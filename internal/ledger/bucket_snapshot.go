@@ -10,8 +10,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Whoever records a commit whose number is a multiple of snapshotEach stores a snapshot of its log, in parts of partRows
-// rows.
+// Whoever records a commit whose number is a multiple of snapshotEach stores a snapshot of its log, in parts of
+// partRows rows.
 const (
 	snapshotEach = 1000
 	partRows     = 5000
@@ -45,7 +45,8 @@ func (p projection) snapshot(ctx context.Context, c *bucket.Commit) (s snapshot,
 		return s, err
 	}
 	s.of = c
-	part := bucket.Commit{Ledger: c.Ledger, Chain: c.Chain, Number: c.Number, Prev: c.Hash, After: c.After, Schema: c.Schema}
+	part := bucket.Commit{Ledger: c.Ledger, Chain: c.Chain, Number: c.Number, Prev: c.Hash, After: c.After,
+		Schema: c.Schema}
 	add := func(t bucket.Table) error {
 		part.Tables = []bucket.Table{t}
 		object, err := part.Encode()
@@ -81,8 +82,8 @@ func (p projection) snapshot(ctx context.Context, c *bucket.Commit) (s snapshot,
 	return s, nil
 }
 
-// applyNewest applies the newest snapshot of a log of which the projection has nothing. A snapshot that does not fit is no
-// error: the commits say the same.
+// applyNewest applies the newest snapshot of a log of which the projection has nothing. A snapshot that does not fit is
+// no error: the commits say the same.
 func (b *inBucket) applyNewest(ctx context.Context, p projection, log string) (applied int, err error) {
 	c, err := b.log.Newest(ctx, log)
 	if err != nil || c.Number == 0 {

@@ -12,8 +12,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
-// withSnapshots fills a ledger with the grants of two owners, a policy, dedup keys and leases, and with snapshots of each
-// log; more: the log of the first owner goes on after its snapshot.
+// withSnapshots fills a ledger with the grants of two owners, a policy, dedup keys and leases, and with snapshots of
+// each log; more: the log of the first owner goes on after its snapshot.
 func withSnapshots(t *testing.T, more int) (url string, s *buckettest.Server) {
 	t.Helper()
 	url, s = bucketURL(t)

@@ -323,8 +323,8 @@ func TestCopyFromBefore(t *testing.T) {
 	wantGrants(t, open(t, url), 4)
 }
 
-// A plan in which nothing is new costs one list of each log, later reads only ask for the next commits, and the writes of
-// a process cost one request each, and one to prove the store.
+// A plan in which nothing is new costs one list of each log, later reads only ask for the next commits, and the writes
+// of a process cost one request each, and one to prove the store.
 func TestRequestsToABucket(t *testing.T) {
 	url, s := bucketURL(t)
 	l := open(t, url)
@@ -366,7 +366,8 @@ func TestSweepsRecordedInABucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	if err := errors.Join(l.Write(t.Context(), []jit.Entry{{Policy: &jit.Policy{Name: "a", Effect: jit.Permit}}})...); err != nil {
+	policy := jit.Entry{Policy: &jit.Policy{Name: "a", Effect: jit.Permit}}
+	if err := errors.Join(l.Write(t.Context(), []jit.Entry{policy})...); err != nil {
 		t.Fatal(err)
 	}
 	pass := func(after time.Duration) (written int) {

@@ -16,8 +16,8 @@ import (
 )
 
 // commit runs do in a transaction and makes what it changes the next commit of the log. If it changes rows of several
-// logs, each gets a commit, that of [jit.AllChain] first; do then has to be such that it can run again with some of them
-// recorded.
+// logs, each gets a commit, that of [jit.AllChain] first; do then has to be such that it can run again with some of
+// them recorded.
 func (b *inBucket) commit(ctx context.Context, log string, do func(*sql.Tx) error) error {
 	if err := b.enter(ctx); err != nil {
 		return err

@@ -238,8 +238,8 @@ func asNobody(t *testing.T) {
 	}
 }
 
-// killedAt lets a process write grants from 100 on and kills it at the creation of an object: before the server does it,
-// or after that and before the process learns of it.
+// killedAt lets a process write grants from 100 on and kills it at the creation of an object: before the server does
+// it, or after that and before the process learns of it.
 func killedAt(t *testing.T, url string, s *buckettest.Server, key string, done bool) {
 	t.Helper()
 	var victim *exec.Cmd

@@ -249,7 +249,9 @@ func split(tables []bucket.Table, home string) map[string][]bucket.Table {
 }
 
 // ofAll are the tables of the log of [jit.AllChain].
-var ofAll = map[string]bool{"jit_ledger": true, "jit_policies": true, "jit_persons": true, "jit_runs": true, oldTable: true}
+var ofAll = map[string]bool{
+	"jit_ledger": true, "jit_policies": true, "jit_persons": true, "jit_runs": true, oldTable: true,
+}
 
 // logOfRow returns the log of a row.
 func logOfRow(t bucket.Table, row []any, home string) string {

@@ -124,7 +124,7 @@ func foreign(c *bucket.Commit, t bucket.Table) string {
 	switch {
 	case t.Name == oldTable:
 		return "it has events from before there were several chains"
-	case len(t.Deleted) > 0 && slices.Contains([]string{"jit_grants", chainTable, logTable, oldTable, "jit_ledger"}, t.Name):
+	case len(t.Deleted) > 0 && slices.Contains([]string{"jit_grants", chainTable, logTable, "jit_ledger"}, t.Name):
 		return "it removes what is never removed"
 	case own && !slices.Contains([]string{"jit_grants", chainTable, logTable, "jit_leases"}, t.Name),
 		c.Chain == sharedLog &&

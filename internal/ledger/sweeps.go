@@ -54,8 +54,8 @@ func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
 	}))
 }
 
-// Each write to a bucket is an object for ever. So passes are recorded there every sweptEach, which is half of what a plan
-// accepts as the age of the last pass, and every sweptIdle while no grant needs a sweeper.
+// Each write to a bucket is an object for ever. So passes are recorded there every sweptEach, which is half of what a
+// plan accepts as the age of the last pass, and every sweptIdle while no grant needs a sweeper.
 const (
 	sweptEach = 5 * time.Minute
 	sweptIdle = 12 * time.Hour

@@ -15,9 +15,8 @@ const urlHint = `write for example ledger = "sqlite://.jit/ledger.db", "s3://buc
 	`"postgres://user@host:5432/database"`
 
 // CheckURL accepts the URL of a ledger: sqlite:// and a path, relative (sqlite://.jit/ledger.db) or absolute
-// (sqlite:///var/lib/jit/ledger.db), postgres:// with a host and a database, or what [bucket.Parse] accepts. It makes no
-// call. Its errors are
-// *[jit.Error] about "ledger" and never show a password.
+// (sqlite:///var/lib/jit/ledger.db), postgres:// with a host and a database, or what [bucket.Parse] accepts. It makes
+// no call. Its errors are *[jit.Error] about "ledger" and never show a password.
 func CheckURL(raw string) error {
 	_, _, err := splitURL(raw)
 	return err
@@ -30,7 +29,8 @@ func splitURL(raw string) (path string, server *url.URL, err error) {
 	case raw == "":
 		return "", nil, jit.Invalid("ledger", urlHint, "the URL of the ledger is empty")
 	case !ok:
-		return "", nil, jit.Invalid("ledger", urlHint, "the URL of a ledger begins with sqlite://, postgres://, s3://, gs:// or azblob://")
+		return "", nil, jit.Invalid("ledger", urlHint,
+			"the URL of a ledger begins with sqlite://, postgres://, s3://, gs:// or azblob://")
 	case scheme == "sqlite":
 		return rest, nil, checkPath(rest)
 	case scheme == "postgres" || scheme == "postgresql":

@@ -42,8 +42,8 @@ func (s *Sender) Positions(ctx context.Context) ([]Position, error) {
 	return all, nil
 }
 
-// idle reports that a receiver has been sent everything, so that nobody needs its lease. Other ledgers than thrifty ones
-// are never idle: their sender keeps the lease. It writes nothing.
+// idle reports that a receiver has been sent everything, so that nobody needs its lease. Other ledgers than thrifty
+// ones are never idle: their sender keeps the lease. It writes nothing.
 func (s *Sender) idle(ctx context.Context, r *Receiver) (bool, error) {
 	if !jit.Thrifty(s.Leases) {
 		return false, nil

@@ -9,7 +9,8 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/sweeper"
 )
 
-// In a ledger that keeps every write, watchers acquire no lease while no grant is live, and look for drift all the same.
+// In a ledger that keeps every write, watchers acquire no lease while no grant is live, and look for drift all the
+// same.
 func TestIdleWatchersOfAThriftyLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t, "db", "bastion")

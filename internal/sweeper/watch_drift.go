@@ -65,8 +65,9 @@ func (w *Watcher) driftLease(target string) string {
 }
 
 // acquireDrift acquires the lease of looking for drift, for one interval. If the ledger's clock disagrees with this
-// machine's, which skew says, it leaves drift to others: nobody knows which grants are live. While no grant is live on the
-// target, a watcher needs no lease of a thrifty ledger: what several find then is the same, and they remove it once.
+// machine's, which skew says, it leaves drift to others: nobody knows which grants are live. While no grant is live on
+// the target, a watcher needs no lease of a thrifty ledger: what several find then is the same, and they remove it
+// once.
 func (w *Watcher) acquireDrift(
 	ctx context.Context, target string, now, lastDone time.Time,
 ) (mine bool, skew, err error) {

@@ -1,9 +1,10 @@
 // Command install installs the servers for the acceptance tests: the programs kubeapi, tofu, versitygw and
 // fake-gcs-server, a virtual environment with moto, a folder with azurite and a recent terraform in the test cache and,
-// on Debian with root or password-less sudo, the packages with PostgreSQL, PgBouncer, OpenSSH, Python, Node.js, Chromium,
-// promtool, faketime, make, git and a C compiler. Existing ones stay as they are.
+// on Debian with root or password-less sudo, the packages with PostgreSQL, PgBouncer, OpenSSH, Python, Node.js,
+// Chromium, promtool, faketime, make, git and a C compiler. Existing ones stay as they are.
 //
-// Usage: install [packages] [moto] [azurite] [terraform] [kubeapi] [tofu] [versitygw] [fakegcs]; without arguments, all.
+// Usage: install [packages] [moto] [azurite] [terraform] [kubeapi] [tofu] [versitygw] [fakegcs]; without arguments,
+// all.
 package main
 
 import (
