@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -21,9 +22,10 @@ func (p *program) auditCommand() *cobra.Command {
 
 func (p *program) auditVerifyCommand() *cobra.Command {
 	var head headCheck
-	var owner string
+	var owner, url string
 	cmd := p.command(&cobra.Command{
-		Use:   "verify",
+		Use:   "verify [URL]",
+		Args:  cobra.MaximumNArgs(1),
 		Short: "Check that nobody changed the record",
 		Long: `Check every event against its hash and the event before it, and the last event against the ledger's head.
 Rebuild the grants and policies from their events, and name each one that differs from its row in the database, was
@@ -36,6 +38,9 @@ The events of each owner are a chain of their own; _all is the chain of policies
 in one chain accuses no other. --owner checks the chain and the grants of one owner, with _all, whose rules decide on
 them.
 
+With a URL, the command checks the ledger there. Of a ledger in a bucket it then reads every object of the logs into a
+copy of its own, so a missing, foreign or changed object is found whatever is in the copy in the user's cache.
+
 The printed root is the hash over the last event of each chain. It identifies the whole record. Anyone who can write to
 the database can write new chains. So keep the head elsewhere from time to time (jit audit head), and check the record
 against it with --head: the same ledger must still have the same events with those numbers. --signer names the key that
@@ -44,13 +49,24 @@ with the rows that they describe.
 
 Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the command line or the settings are wrong.`,
 		Example: `  jit audit verify
-  jit audit verify --owner payments --json`,
-	}, func([]string) error {
+  jit audit verify --owner payments --json
+  jit audit verify "s3://example-state/jit?region=eu-central-1"`,
+	}, func(args []string) error {
+		if len(args) > 0 {
+			if url = args[0]; ledger.CheckURL(url) != nil {
+				return ledger.CheckURL(url)
+			}
+		}
 		if owner == "" {
 			return nil
 		}
 		return jit.CheckOwner(owner)
-	}, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, owner, head) })
+	}, func(ctx context.Context, rt *config.Runtime) error {
+		if url != "" {
+			return p.auditVerifyAt(ctx, url, owner, head)
+		}
+		return p.auditVerify(ctx, rt, owner, head)
+	})
 	cmd.Flags().StringVar(&owner, "owner", "", "check only the chain and the grants of this `owner`, and the rules")
 	cmd.Flags().StringVar(&head.file, "head", "", "also check that the record still has the head in this `file`")
 	cmd.Flags().StringVar(&head.signer, "signer", "", "with --head: the `file` of the public SSH key that signed it")
@@ -69,6 +85,21 @@ type verified struct {
 }
 
 func (v verified) OK() bool { return v.Report.OK() && v.HeadProblem == "" && v.Behind == "" }
+
+// auditVerifyAt checks the ledger at a URL, with a copy of its own if it is in a bucket.
+func (p *program) auditVerifyAt(ctx context.Context, url, owner string, head headCheck) error {
+	folder, err := os.MkdirTemp("", "jit-verify-*")
+	if err != nil {
+		return unreadable(err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	l, err := ledger.Open(ctx, ledger.Config{URL: url, Now: p.Now, Copy: folder})
+	if err != nil {
+		return unreadable(err)
+	}
+	defer func() { _ = l.Close() }()
+	return p.auditVerify(ctx, &config.Runtime{Ledger: l}, owner, head)
+}
 
 func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, owner string, head headCheck) error {
 	kept, signed, err := head.load()

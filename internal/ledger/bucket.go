@@ -61,6 +61,8 @@ type inBucket struct {
 	fresh      time.Duration
 	// snapshotEach is after how many commits a snapshot of a log is stored.
 	snapshotEach int64
+	// whole: every commit is read, and no snapshot.
+	whole bool
 	// calm is how long a look is valid for reads.
 	calm atomic.Int64
 
@@ -92,18 +94,21 @@ type committer interface {
 	now(local time.Time) time.Time
 }
 
-func openBucket(raw string, migrations [][]string) (*inBucket, error) {
+// openBucket opens the ledger at a URL, with the copy in a folder; without one, in the user's cache.
+func openBucket(raw, folder string, migrations [][]string) (*inBucket, error) {
 	at, err := bucket.Parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	path, err := projectionPath(at)
-	if err != nil {
-		return nil, err
+	path := filepath.Join(folder, "ledger.db")
+	if folder == "" {
+		if path, err = projectionPath(at); err != nil {
+			return nil, err
+		}
 	}
 	return &inBucket{sqliteFile: &sqliteFile{path: path, copied: true}, log: bucket.Open(at), at: at,
 		migrations: migrations, id: uuid.NewString(), fresh: freshFor, turn: make(chan struct{}, 1),
-		seen: map[string]time.Time{}, snapshotEach: snapshotEach}, nil
+		seen: map[string]time.Time{}, snapshotEach: snapshotEach, whole: folder != ""}, nil
 }
 
 // projectionPath returns the file of the projection of a ledger.

@@ -130,7 +130,7 @@ func (b *inBucket) catchUp(ctx context.Context, p projection, only ...string) (a
 // applySince applies the commits of one log that the projection does not hold.
 func (b *inBucket) applySince(ctx context.Context, p projection, log string) (applied int, err error) {
 	head, err := p.head(ctx, log)
-	if err == nil && head.Number == 0 {
+	if err == nil && head.Number == 0 && !b.whole {
 		if applied, err = b.applyNewest(ctx, p, log); err == nil && applied > 0 {
 			head, err = p.head(ctx, log)
 		}

@@ -40,6 +40,9 @@ type Config struct {
 	// Actor is who reports that the ledger has gone back in time, and Run the run of Terraform of this process, if any.
 	Actor jit.Actor
 	Run   string
+	// Copy is the folder for the copy of a ledger in a bucket, which is then made from every object of the logs; empty for
+	// the user's cache directory. Other ledgers have no copy.
+	Copy string
 }
 
 // Ledger is a [jit.Ledger] in a SQL database.
@@ -72,7 +75,7 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 		l.dialect = postgresDialect
 		l.db, err = openPostgres(c.URL, server)
 	case path == "":
-		l.db, err = openBucket(c.URL, migrations)
+		l.db, err = openBucket(c.URL, c.Copy, migrations)
 	default:
 		l.db, err = openSQLite(path)
 	}
