@@ -134,9 +134,9 @@ func (s *gcsStore) refusal(ctx context.Context, doing, key string, err error) er
 		return fmt.Errorf("%w: %s", errUnsure, jit.Said(plain(err)))
 	}
 	switch kind := kindOf(answer.Code); {
-	case kind == errAbsent && doing == "read":
+	case errors.Is(kind, errAbsent) && doing == "read":
 		return kind
-	case kind == errAbsent:
+	case errors.Is(kind, errAbsent):
 		return noBucket(s.at)
 	case kind != nil:
 		return fmt.Errorf("%w (%d)", kind, answer.Code)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"math"
 	"slices"
 
@@ -51,18 +52,20 @@ func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 		return l.acquireOf(ctx, owners, q)
 	}
 	var acquired []jit.Grant
+	var errs []error
 	limit := q.Limit
 	for _, owner := range owners { // each has a log
 		more, err := l.acquireOf(ctx, []string{owner}, q)
-		if err != nil && len(acquired) == 0 {
-			return nil, err
-		}
+		errs = append(errs, err)
 		acquired = append(acquired, more...)
-		if q.Limit = limit - len(acquired); err != nil || q.Limit == 0 {
+		if q.Limit = limit - len(acquired); q.Limit == 0 {
 			break
 		}
 	}
-	return acquired, nil
+	if len(acquired) > 0 { // the next call has the errors
+		return acquired, nil
+	}
+	return nil, errors.Join(errs...)
 }
 
 // acquireOf leases due grants of owners in one transaction.
