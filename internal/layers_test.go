@@ -36,7 +36,6 @@ var floors = []map[string]bool{
 var support = set("internal", "internal/acctest", "internal/doclinks", "internal/lifetest", "internal/testenv",
 	"internal/jit/jittest", "internal/forge/forgetest", "internal/ledger/ledgertest", "internal/platform/platformtest",
 	"internal/bucket/buckettest")
-	"internal/bucket/buckettest")
 
 func set(names ...string) map[string]bool {
 	s := map[string]bool{}
