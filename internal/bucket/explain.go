@@ -28,7 +28,11 @@ func forbidden(at Location, doing, key, code, permission string) error {
 	if permission != "" {
 		hint = fmt.Sprintf("allow %s on %s; the guide \"Which ledger\" has the whole policy", permission, at)
 	}
-	return jit.Errorf(errDenied, "ledger", hint, "these credentials may not %s %s in %s (%s)", doing, path.Base(key), at,
+	kind := errDenied
+	if doing == "create" {
+		kind = ErrReadOnly
+	}
+	return jit.Errorf(kind, "ledger", hint, "these credentials may not %s %s in %s (%s)", doing, path.Base(key), at,
 		jit.Said(code))
 }
 

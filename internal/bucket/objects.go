@@ -6,6 +6,7 @@ package bucket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -37,11 +38,16 @@ var (
 	errBusy = errors.New("the store is busy")
 	// errUnsure: the store gave no answer. What was asked may have happened.
 	errUnsure = errors.New("the store did not answer")
+	// errTooLarge: an object is larger than the limit.
+	errTooLarge = errors.New("the object is too large")
+)
+
+var (
 	// errDenied: these credentials may not do that. A store says so too where they may create and not replace, and the
 	// object exists.
 	errDenied = errors.New("access is denied")
-	// errTooLarge: an object is larger than the limit.
-	errTooLarge = errors.New("the object is too large")
+	// ErrReadOnly: these credentials may not create objects there.
+	ErrReadOnly = fmt.Errorf("%w to create", errDenied)
 )
 
 // callTimeout limits one attempt of one request.

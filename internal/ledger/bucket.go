@@ -18,9 +18,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// sharedLog is the log of what all owners share and that is no part of the record: leases, claims, passes of sweepers,
-// and which owners there are. The log of [jit.AllChain] has the ledger itself, policies and persons, and every owner
-// has one with the owner's grants. A commit has rows of one log only, so each can be granted apart.
+// sharedLog is the log that everybody may write: leases, and which owners there are. The log of [jit.AllChain] has the
+// ledger itself, policies, persons and claims, and every owner has one with the owner's grants. A commit has rows of one
+// log only, so each can be granted apart.
 const sharedLog = "_shared"
 
 // logOf returns the log of a transaction that locks chains.

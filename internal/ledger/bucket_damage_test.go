@@ -38,6 +38,12 @@ func TestDamagedLog(t *testing.T) {
 			altered(t, s, key, func(text string) string { return strings.Replace(text, old, now, 1) })
 		}
 	}
+	put := func(key, table, columns, values string) func(*testing.T, *buckettest.Server) {
+		return replace(key, `"tables":[`,
+			`"tables":[{"table":"`+table+`","columns":[`+columns+`],"rows":[[`+values+`]]},`)
+	}
+	shared := keyIn("_shared", 1)
+	const leaseColumns = `"name","holder","lease_until","position"`
 	for name, tc := range map[string]struct {
 		damage func(t *testing.T, s *buckettest.Server)
 		words  []string
@@ -69,6 +75,31 @@ func TestDamagedLog(t *testing.T) {
 			[]string{"commit 3", "jit_policies", "another log"}},
 		"the lease of a sender in an owner's log": {replace(last, `"tables":[`, `"tables":[{"table":"jit_leases","columns":`+
 			`["name","holder","lease_until","position"],"rows":[["notice","me",1,0]]},`), []string{"commit 3", "lease"}},
+		"a claim in an owner's log": {put(last, "jit_marks", `"place","scope"`, `"here","there"`),
+			[]string{"commit 3", "jit_marks", "another log"}},
+		"a claim in the log that all may write": {put(shared, "jit_marks", `"place","scope"`, `"here","there"`),
+			[]string{"commit 1", "jit_marks", "another log"}},
+		"a dropped claim in the log that all may write": {replace(shared, `"tables":[`,
+			`"tables":[{"table":"jit_marks","key":["place","scope","owner","grant_id","object"],"deleted":[["a","b","c","d","e"]]},`),
+			[]string{"commit 1", "another log"}},
+		"a pass in the log that all may write": {put(shared, "jit_sweeps", `"owner","target","swept_at"`, `"*","db",1`),
+			[]string{"commit 1", "jit_sweeps", "another log"}},
+		"a pass for all in an owner's log": {put(last, "jit_sweeps", `"owner","target","swept_at"`, `"*","db",1`),
+			[]string{"commit 3", "jit_sweeps", "_all"}},
+		"a pass for another owner": {put(last, "jit_sweeps", `"owner","target","swept_at"`, `"other","db",1`),
+			[]string{"commit 3", "jit_sweeps", "other"}},
+		"a dedup key of another owner": {put(last, "jit_leases", leaseColumns, `"once/other/x","",1,0`),
+			[]string{"commit 3", "dedup key belongs to another log"}},
+		"a dedup key in the log that all may write": {put(shared, "jit_leases", leaseColumns, `"once/payments/x","me",1,0`),
+			[]string{"commit 1", "dedup key belongs to another log"}},
+		"a lease in place of a dedup key": {put(last, "jit_leases", leaseColumns, `"drift/*/db","",1,0`),
+			[]string{"commit 3", "lease"}},
+		"a chain of another owner that begins anew": {put(last, "jit_chains", `"chain","head_seq","head_hash"`,
+			`"other",0,"x"`), []string{"commit 3", "chain belongs to another log"}},
+		"an owner whose chain begins elsewhere": {put(shared, "jit_chains", `"chain","head_seq","head_hash"`, `"other",0,"x"`),
+			[]string{"commit 1", "does not begin as others do"}},
+		"a lease that is removed": {replace(last, `"tables":[`,
+			`"tables":[{"table":"jit_leases","key":["name"],"deleted":[["drift/*/db"]]},`), []string{"commit 3", "removes"}},
 		"a grant that is removed": {replace(last, `"tables":[`,
 			`"tables":[{"table":"jit_grants","key":["id"],"deleted":[["4711"]]},`), []string{"commit 3", "removes"}},
 		"a grant of another owner": {func(t *testing.T, s *buckettest.Server) {

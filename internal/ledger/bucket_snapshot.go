@@ -23,19 +23,22 @@ type snapshot struct {
 	parts [][]byte
 }
 
+// keysOf selects the dedup keys of a log; see dedupName.
+const keysOf = "substr(name, 1, length($1) + 6) = 'once/' || $1 || '/'"
+
 // rowsOf returns, by table, the condition that selects the rows of a log.
 func rowsOf(log string) map[string]string {
 	switch log {
 	case sharedLog:
-		return map[string]string{chainTable: "chain <> '" + jit.AllChain + "'", "jit_leases": "holder <> ''",
-			"jit_marks": "1 = 1", "jit_mark_scopes": "1 = 1", "jit_sweeps": "1 = 1"}
+		return map[string]string{chainTable: "chain <> '" + jit.AllChain + "'", "jit_leases": "holder <> ''"}
 	case jit.AllChain:
 		return map[string]string{"jit_ledger": "1 = 1", "jit_policies": "1 = 1", "jit_persons": "1 = 1", "jit_runs": "1 = 1",
-			chainTable: "chain = $1", logTable: "chain = $1", "jit_leases": "holder = ''",
-			"jit_grants": "owner NOT IN (SELECT chain FROM jit_chains)"}
+			"jit_marks": "1 = 1", "jit_mark_scopes": "1 = 1", chainTable: "chain = $1", logTable: "chain = $1",
+			"jit_leases": keysOf, "jit_grants": "owner NOT IN (SELECT chain FROM jit_chains)",
+			"jit_sweeps": "owner NOT IN (SELECT chain FROM jit_chains)"}
 	}
-	return map[string]string{chainTable: "chain = $1", logTable: "chain = $1", "jit_leases": "holder = ''",
-		"jit_grants": "owner = $1"}
+	return map[string]string{chainTable: "chain = $1", logTable: "chain = $1", "jit_leases": keysOf,
+		"jit_grants": "owner = $1", "jit_sweeps": "owner = $1"}
 }
 
 // snapshot reads the rows of the log of a commit.

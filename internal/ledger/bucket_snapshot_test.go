@@ -69,7 +69,7 @@ func asWritten(t *testing.T, url string, grants int) {
 		t.Errorf("the lease belongs to %q, %v", holder, err)
 	}
 	now := time.Now()
-	again := jit.Entry{Events: []jit.Event{ledgertest.Event(ledgertest.Grant(1).ID)},
+	again := jit.Entry{Events: []jit.Event{ledgertest.Event(ledgertest.Grant(101).ID)},
 		Dedup: jit.DedupKey{Name: "soon/p1", At: now, Until: now.Add(time.Hour)}}
 	if err := l.Write(t.Context(), []jit.Entry{again})[0]; !errors.Is(err, jit.ErrDuplicate) {
 		t.Errorf("a dedup key once more: %v, want ErrDuplicate", err)

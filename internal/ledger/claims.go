@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/bucket"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -115,10 +116,22 @@ func (c claims) Update(ctx context.Context, place, scope string, version int64, 
 	switch {
 	case errors.Is(err, jit.ErrStale):
 		return version, err
+	case errors.Is(err, bucket.ErrReadOnly):
+		return version, unclaimed(c.db.name(), err)
 	case err != nil:
 		return version, c.fail("write", err)
 	}
 	return version + 1, nil
+}
+
+// unclaimed is the error for claims that these credentials may not write. Whoever may write them could drop a claim of
+// another owner, whose access would then never end; so only those who may write policies may.
+func unclaimed(ledger string, err error) error {
+	at := ledger + "/" + jit.AllChain
+	return jit.Errorf(errors.Join(jit.ErrRefused, err), "ledger", "allow this role to create objects below "+at+
+		"/, or have the grant applied by the pipeline that applies the policies",
+		"this platform holds no marker, so the ledger records in %s whose access it is, and these credentials may not "+
+			"write there; nothing was given", at)
 }
 
 // moveVersion moves the version of the claims of a scope on by one, and locks it. The error is [jit.ErrStale] if

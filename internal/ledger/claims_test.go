@@ -14,6 +14,13 @@ func TestClaimsConformance(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		ledgertest.RunClaims(t, func(t *testing.T) func() jit.Claims { return stores(t, sqliteURL(t)) })
 	})
+	t.Run("bucket", func(t *testing.T) {
+		ledgertest.RunClaims(t, func(t *testing.T) func() jit.Claims {
+			url, s := bucketURL(t)
+			s.Lag(1)
+			return stores(t, url)
+		})
+	})
 	t.Run("postgres", func(t *testing.T) {
 		ledgertest.RunClaims(t, func(t *testing.T) func() jit.Claims { return stores(t, postgresURL(t)) })
 	})

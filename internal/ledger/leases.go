@@ -64,16 +64,30 @@ func (l *Ledger) forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	return err
 }
 
-// dedup stores the dedup keys of entries. It refuses entries whose key is already stored with [jit.ErrDuplicate].
-func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, entries []jit.Entry, errs []error) error {
+// dedupName returns the name under which a dedup key is stored. In a bucket each log has keys of its own, apart from
+// all leases: nobody can use up a key of another owner, or take a lease by a key.
+func (l *Ledger) dedupName(log, name string) string {
+	if _, ok := l.db.(committer); ok {
+		return keyPrefix(log) + name
+	}
+	return name
+}
+
+func keyPrefix(log string) string { return "once/" + log + "/" }
+
+// dedup stores the dedup keys of entries of a log. It refuses entries whose key is already stored with
+// [jit.ErrDuplicate].
+func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, log string, entries []jit.Entry, errs []error) error {
 	first := map[string]int{}
 	var keys []jit.DedupKey
 	var latest time.Time
 	for i, e := range entries {
 		key := e.Dedup
-		switch _, repeated := first[key.Name]; {
-		case key.Name == "":
+		if key.Name == "" {
 			continue
+		}
+		key.Name = l.dedupName(log, key.Name)
+		switch _, repeated := first[key.Name]; {
 		case subjects(e) > 0:
 			errs[i] = fmt.Errorf(
 				"write the ledger: an entry with a dedup key holds a grant or a policy; it can hold events only: %w",
@@ -87,7 +101,7 @@ func (l *Ledger) dedup(ctx context.Context, tx *sql.Tx, entries []jit.Entry, err
 				latest = key.At
 			}
 		}
-		errs[i] = fmt.Errorf("record %q: %w", key.Name, jit.ErrDuplicate)
+		errs[i] = fmt.Errorf("record %q: %w", e.Dedup.Name, jit.ErrDuplicate)
 	}
 	if len(first) == 0 {
 		return nil

@@ -251,6 +251,7 @@ func split(tables []bucket.Table, home string) map[string][]bucket.Table {
 // ofAll are the tables of the log of [jit.AllChain].
 var ofAll = map[string]bool{
 	"jit_ledger": true, "jit_policies": true, "jit_persons": true, "jit_runs": true, oldTable: true,
+	"jit_marks": true, "jit_mark_scopes": true,
 }
 
 // logOfRow returns the log of a row.
@@ -259,7 +260,7 @@ func logOfRow(t bucket.Table, row []any, home string) string {
 	switch {
 	case ofAll[t.Name]:
 		return jit.AllChain
-	case t.Name == "jit_grants":
+	case t.Name == "jit_grants" || t.Name == "jit_sweeps":
 		return jit.ChainOf(fmt.Sprint(value("owner")))
 	case t.Name == logTable || t.Name == chainTable && fmt.Sprint(value("head_seq")) != "0":
 		return fmt.Sprint(value("chain"))

@@ -107,9 +107,6 @@ func (p projection) applyTable(
 	case t.Name == logTable || t.Name == oldTable: // an event is never replaced
 	case t.Name == chainTable && c.Chain == sharedLog:
 		return p.each(ctx, c, statement+conflict+"NOTHING", len(t.Columns), t.Rows, false)
-	case t.Name == "jit_leases" && c.Chain != sharedLog: // a dedup key, which several logs may have
-		statement += conflict + "UPDATE SET " + excluded(t.Columns) + " WHERE excluded.lease_until > jit_leases.lease_until"
-		return p.each(ctx, c, statement, len(t.Columns), t.Rows, false)
 	case t.Name == "jit_grants":
 		statement += conflict + "UPDATE SET " + excluded(t.Columns) + " WHERE jit_grants.owner = excluded.owner"
 	default:
@@ -120,15 +117,12 @@ func (p projection) applyTable(
 
 // foreign says what a table of a commit has that belongs to another log; empty if nothing.
 func foreign(c *bucket.Commit, t bucket.Table) string {
-	own := c.Chain != jit.AllChain && c.Chain != sharedLog
 	switch {
 	case t.Name == oldTable:
 		return "it has events from before there were several chains"
-	case len(t.Deleted) > 0 && slices.Contains([]string{"jit_grants", chainTable, logTable, "jit_ledger"}, t.Name):
+	case len(t.Deleted) > 0 && !removable[t.Name]:
 		return "it removes what is never removed"
-	case own && !slices.Contains([]string{"jit_grants", chainTable, logTable, "jit_leases"}, t.Name),
-		c.Chain == sharedLog &&
-			!slices.Contains([]string{chainTable, "jit_leases", "jit_marks", "jit_mark_scopes", "jit_sweeps"}, t.Name):
+	case c.Chain != jit.AllChain && !slices.Contains(tablesOf(c.Chain), t.Name):
 		return fmt.Sprintf("a row of %q belongs to another log", jit.Said(t.Name))
 	}
 	for _, row := range t.Rows {
@@ -143,16 +137,59 @@ func foreign(c *bucket.Commit, t bucket.Table) string {
 		if log := logOfRow(t, row, c.Chain); log != c.Chain {
 			return fmt.Sprintf("a row of %q belongs to the log of %q", t.Name, jit.Said(log))
 		}
-		if holder := slices.Index(t.Columns, "holder"); own && t.Name == "jit_leases" && row[holder] != "" {
-			return "a lease belongs to another log"
+		value := func(column string) string { return fmt.Sprint(row[slices.Index(t.Columns, column)]) }
+		switch t.Name {
+		case "jit_leases":
+			if !isLeaseOf(c.Chain, value("name"), value("holder")) {
+				return "a lease or a dedup key belongs to another log"
+			}
+		case chainTable:
+			if !isChainOf(c, value("chain"), value("head_hash")) {
+				return "a chain belongs to another log, or does not begin as others do"
+			}
 		}
 	}
 	return ""
 }
 
+// isLeaseOf reports whether a row of jit_leases may be in a log: leases with a holder in [sharedLog], and in each other
+// log its dedup keys.
+func isLeaseOf(log, name, holder string) bool {
+	if log == sharedLog {
+		return holder != "" && !strings.HasPrefix(name, "once/")
+	}
+	return holder == "" && strings.HasPrefix(name, keyPrefix(log))
+}
+
+// isChainOf reports whether a row of jit_chains may be in the log of a commit: in [sharedLog] the beginnings of the
+// chains of owners, and in the log of an owner its chain.
+func isChainOf(c *bucket.Commit, chain, hash string) bool {
+	switch c.Chain {
+	case jit.AllChain:
+		return true
+	case sharedLog:
+		return jit.CheckOwner(chain) == nil && hash == jit.Genesis(c.Ledger, chain)
+	}
+	return chain == c.Chain
+}
+
+// removable are the tables of which a commit may remove rows.
+var removable = map[string]bool{
+	"jit_policies": true, "jit_persons": true, "jit_marks": true,
+}
+
+// tablesOf returns the tables of which a log other than that of [jit.AllChain] may have rows.
+func tablesOf(log string) []string {
+	if log == sharedLog {
+		return []string{chainTable, "jit_leases"}
+	}
+	return []string{"jit_grants", chainTable, logTable, "jit_leases", "jit_sweeps"}
+}
+
 // needed are the columns that say to which log a row belongs.
 var needed = map[string][]string{
-	"jit_grants": {"owner"}, logTable: {"chain"}, chainTable: {"chain", "head_seq"}, "jit_leases": {"holder"},
+	"jit_grants": {"owner"}, "jit_sweeps": {"owner"}, logTable: {"chain"},
+	chainTable: {"chain", "head_seq", "head_hash"}, "jit_leases": {"name", "holder"},
 }
 
 // each runs a statement for each row. all: it has to change every row.

@@ -37,15 +37,20 @@ func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
 			rows = append(rows, []any{owner, target, at.UnixMicro()})
 		}
 	}
-	if _, ok := l.db.(committer); ok {
+	var chains []string
+	_, apart := l.db.(committer)
+	if apart {
 		if lately, err := l.sweptLately(ctx, rows, at); err != nil || lately {
 			return err
 		}
+		for _, owner := range owners {
+			chains = append(chains, jit.ChainOf(owner))
+		}
 	}
-	return l.fail("write", l.transact(ctx, nil, func(ctx context.Context, tx *sql.Tx, _ *state) error {
+	return l.fail("write", l.transact(ctx, chains, func(ctx context.Context, tx *sql.Tx, _ *state) error {
 		err := l.insert(ctx, tx, "jit_sweeps", []string{"owner", "target", "swept_at"}, rows,
 			" ON CONFLICT (owner, target) DO UPDATE SET swept_at = excluded.swept_at")
-		if err != nil {
+		if err != nil || apart { // a log that is read by itself cannot say what of another one is over
 			return err
 		}
 		_, err = tx.ExecContext(ctx, "DELETE FROM jit_sweeps WHERE (owner, target) IN (SELECT owner, target FROM jit_sweeps "+

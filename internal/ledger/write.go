@@ -111,7 +111,7 @@ func (l *Ledger) put(
 	if err != nil {
 		return err
 	}
-	if err := l.dedup(ctx, tx, entries, errs); err != nil {
+	if err := l.dedup(ctx, tx, logOf(owners.locked(entries)), entries, errs); err != nil {
 		return err
 	}
 	if err := l.refuseRemoved(ctx, tx, s.layout(), entries, recorded, errs); err != nil {

@@ -23,12 +23,14 @@ func (w *Watcher) watchDrift(ctx context.Context, target string) {
 		_ = w.Leases.Release(let, w.driftLease(target), w.Holder, 0)
 	}()
 	var lastDone time.Time // when this watcher's last drift pass ended
+	began := w.Broker.Now()
 	wrongClock := false
 	for ctx.Err() == nil {
 		now := w.Broker.Now()
 		pause := min(max(w.DriftInterval/10, pollEvery), watchLease)
 		pause += rand.N(pause / 4)
 		mine, skew, err := w.acquireDrift(ctx, target, now, lastDone)
+		mine = mine || err == nil && skew == nil && w.overdue(now, began, lastDone)
 		if err == nil && wrongClock != (skew != nil) {
 			wrongClock = skew != nil
 			w.noteUnread(jit.Place{Target: target}, skew)
@@ -90,6 +92,18 @@ func (w *Watcher) acquireDrift(
 	}
 	_, mine, err = w.Leases.Acquire(ctx, w.driftLease(target), w.Holder, now, now.Add(w.DriftInterval))
 	return mine, nil, err
+}
+
+// leaseHonored is for how many intervals a watcher leaves drift to another one that has the lease, in a thrifty ledger.
+const leaseHonored = 3
+
+// overdue reports whether a watcher looks for drift without the lease. Whoever may write the leases of a thrifty ledger
+// may have no more rights there than that, and must not hold up the others for ever.
+func (w *Watcher) overdue(now, began, lastDone time.Time) bool {
+	if lastDone.Before(began) {
+		lastDone = began
+	}
+	return jit.Thrifty(w.Leases) && now.Sub(lastDone) >= leaseHonored*w.DriftInterval
 }
 
 // driftPass looks for drift on one target. While the clocks disagree, which skew says, the pass is not complete.
