@@ -79,14 +79,16 @@ func TestBucket(t *testing.T) {
 	})
 }
 
-// The same on the servers that others wrote; moto, which is slow, is asked by the tests of package bucket only.
+// The same on the servers that others wrote: on versitygw always, and on two more in make test-long. moto, which is slow,
+// is asked by the tests of package bucket only.
 func TestBucketServers(t *testing.T) {
-	for name, server := range testenv.Buckets() {
-		if name == "moto" {
-			continue
-		}
+	names := []string{"versitygw"}
+	if os.Getenv("JIT_TEST_LONG") != "" {
+		names = append(names, "fake-gcs-server", "azurite")
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			url, n := server(t, "ledger-suite"), 0
+			url, n := testenv.Buckets()[name](t, "ledger-suite"), 0
 			ledgertest.Run(t, func(t *testing.T) jit.Ledger {
 				n++
 				t.Setenv("XDG_CACHE_HOME", t.TempDir())
