@@ -11,6 +11,7 @@ import (
 
 	"github.com/jitaccess/terraform-provider-jit/internal/bucket/buckettest"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
 	"github.com/jitaccess/terraform-provider-jit/internal/ledger/ledgertest"
 )
 
@@ -142,6 +143,43 @@ func TestDamagedLog(t *testing.T) {
 			told(t, "writing", writeGrant(t, fresh, 10), tc.words...)
 			if len(s.Keys()) != objects {
 				t.Errorf("there are %v, want nothing new", s.Keys())
+			}
+		})
+	}
+}
+
+// An owner's role that damages the owner's log, or the one that all may write, keeps nobody's access: what only claims
+// explain can be found and ended, on every machine.
+func TestClaimsBesideADamagedLog(t *testing.T) {
+	for name, key := range map[string]string{"of an owner": objectKey(2), "of all owners": keyIn("_shared", 2)} {
+		t.Run(name, func(t *testing.T) {
+			url, s := bucketURL(t)
+			l := open(t, url)
+			if err := writeGrant(t, l, 1); err != nil {
+				t.Fatal(err)
+			}
+			claim := ledgertest.Claim(1, "an assignment")
+			if _, err := l.Claims().Update(t.Context(), "here", "there", 0, []jit.Claim{claim}, nil); err != nil {
+				t.Fatal(err)
+			}
+			s.Put(key, []byte("no commit"))
+			for i, l := range []*ledger.Ledger{onMachine(t, url), l} {
+				l.LookAlways()
+				told(t, "a grant", writeGrant(t, l, 2), "damaged", key)
+				set, err := l.Claims().ReadClaims(t.Context(), "here", "there")
+				if err != nil || len(set.Claims) != 1 {
+					t.Fatalf("there are %+v, %v", set, err)
+				}
+				put, drop := []jit.Claim{claim}, []jit.Claim(nil)
+				if i == 1 {
+					put, drop = nil, put
+				}
+				if _, err := l.Claims().Update(t.Context(), "here", "there", set.Version, put, drop); err != nil {
+					t.Error(err)
+				}
+			}
+			if set, err := onMachine(t, url).Claims().ReadClaims(t.Context(), "here", "there"); err != nil || len(set.Claims) > 0 {
+				t.Errorf("then there are %+v, %v", set, err)
 			}
 		})
 	}

@@ -68,13 +68,42 @@ func (b *inBucket) heads(ctx context.Context, q queryer) (map[string]bucket.Head
 	return heads, nil
 }
 
-// renew applies what is new in the log. It waits for other processes that write to the projection.
-func (b *inBucket) renew(ctx context.Context) error {
+// allOnly is a ledger in a bucket for calls that depend on the log of [jit.AllChain] alone. They work even if another log
+// is damaged.
+type allOnly struct{ *inBucket }
+
+var (
+	_ engine    = allOnly{}
+	_ committer = allOnly{}
+)
+
+func (b allOnly) reader(ctx context.Context) (*sql.DB, error) {
+	db, err := b.inBucket.reader(ctx)
+	if !errors.Is(err, jit.ErrAltered) {
+		return db, err
+	}
+	if err := b.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer b.leave()
+	if err := b.renew(ctx, jit.AllChain); err != nil {
+		return nil, err
+	}
+	return b.sqliteFile.reader(ctx)
+}
+
+func (b allOnly) commit(ctx context.Context, _ string, do func(*sql.Tx) error) error {
+	return b.commitAfter(ctx, jit.AllChain, []string{jit.AllChain}, do)
+}
+
+// renew applies what is new in some logs, or in all without a name. It waits for other processes that write to the
+// projection.
+func (b *inBucket) renew(ctx context.Context, only ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for n := 0; ; n++ {
 		err := b.update(ctx, func(ctx context.Context, p projection) error {
-			_, err := b.catchUp(ctx, p)
+			_, err := b.catchUp(ctx, p, only...)
 			return err
 		})
 		if !b.conflict(err) || backoff.Wait(ctx, n, 4*time.Millisecond, time.Second) != nil {

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -267,6 +268,50 @@ func TestBucketFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that is late keeps nobody else waiting, and the write that waits for it is recorded once. A caller that
+// does not wait for it is told so.
+func TestSlowStore(t *testing.T) {
+	url, s := bucketURL(t)
+	slow, other := onMachine(t, url), onMachine(t, url)
+	if err := writeGrant(t, slow, 0); err != nil {
+		t.Fatal(err)
+	}
+	hold, arrived := make(chan struct{}), make(chan struct{}, 10)
+	s.Decide(func(operation, key string) buckettest.Fault {
+		if operation == "create" && key == objectKey(2) {
+			arrived <- struct{}{}
+			return buckettest.Fault{Hold: hold}
+		}
+		return buckettest.Fault{}
+	})
+	written := make(chan error, 1)
+	go func() { written <- writeGrant(t, slow, 1) }()
+	<-arrived
+	for n := range 3 { // whatever the store is busy with
+		for _, ok, err := other.Lookup(t.Context(), ledgertest.Grant(1).ID); !ok; {
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, ok, err = other.Lookup(t.Context(), ledgertest.Grant(1).ID)
+		}
+		if err := writeGrant(t, other, 2+n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := slow.Write(ctx, []jit.Entry{ledgertest.Entry(ledgertest.Grant(9))})[0]; !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that has gone: %v", err)
+	}
+	close(hold)
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	s.Decide(nil)
+	wantGrants(t, slow, 5)
+	wantGrants(t, onMachine(t, url), 5)
 }
 
 // A store that overwrites is refused by name at the first write, before anything is granted.

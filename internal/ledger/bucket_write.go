@@ -19,13 +19,18 @@ import (
 // logs, each gets a commit, that of [jit.AllChain] first; do then has to be such that it can run again with some of
 // them recorded.
 func (b *inBucket) commit(ctx context.Context, log string, do func(*sql.Tx) error) error {
+	return b.commitAfter(ctx, log, nil, do)
+}
+
+// commitAfter is commit that depends on some logs; nil stands for those on which every write to the log depends.
+func (b *inBucket) commitAfter(ctx context.Context, log string, only []string, do func(*sql.Tx) error) error {
 	if err := b.enter(ctx); err != nil {
 		return err
 	}
 	defer b.leave()
 	var t attempt
 	err := b.update(ctx, func(ctx context.Context, p projection) error {
-		t = attempt{inBucket: b, projection: p, log: log, do: do, looked: !b.prepared(log)}
+		t = attempt{inBucket: b, projection: p, log: log, only: only, do: do, looked: !b.prepared(log)}
 		return t.run(ctx)
 	})
 	if t.recorded && err != nil { // it is in the log, and the projection will find it there
@@ -43,8 +48,9 @@ func (b *inBucket) commit(ctx context.Context, log string, do func(*sql.Tx) erro
 type attempt struct {
 	*inBucket
 	projection
-	log string
-	do  func(*sql.Tx) error
+	log  string
+	only []string
+	do   func(*sql.Tx) error
 	// looked: the logs that it depends on have been read since it began.
 	looked bool
 	// refused is the error of do.
@@ -99,8 +105,8 @@ func (t *attempt) look(ctx context.Context) (applied int, err error) {
 
 // concerns returns the logs that have to be read; none stands for all.
 func (t *attempt) concerns() []string {
-	if t.checked.Load() == nil {
-		return nil
+	if t.only != nil || t.checked.Load() == nil {
+		return t.only
 	}
 	return concern(t.log)
 }

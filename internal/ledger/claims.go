@@ -13,8 +13,15 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// Claims returns the claims that the ledger stores.
-func (l *Ledger) Claims() jit.Claims { return claims{l} }
+// Claims returns the claims that the ledger stores. They can be read and written in a bucket of which a log other than
+// that of [jit.AllChain] is damaged.
+func (l *Ledger) Claims() jit.Claims {
+	if b, ok := l.db.(*inBucket); ok {
+		return claims{&Ledger{db: allOnly{b}, dialect: l.dialect, migrations: l.migrations, now: l.now, actor: l.actor,
+			run: l.run}}
+	}
+	return claims{l}
+}
 
 // claims are the [jit.Claims] of a ledger, in the tables jit_marks and jit_mark_scopes.
 type claims struct{ *Ledger }

@@ -31,6 +31,8 @@ type Fault struct {
 	Then func()
 	// Ignore creates an object even if there is one.
 	Ignore bool
+	// Hold does what the request asks for, and answers only when the channel is closed or the client has gone.
+	Hold <-chan struct{}
 }
 
 // Server is one store. It is safe for concurrent use.
@@ -177,6 +179,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			fault.Then()
 		}
 		panic(http.ErrAbortHandler) // closes the connection
+	}
+	if fault.Hold != nil {
+		late := httptest.NewRecorder()
+		s.answer(late, p, q, fault)
+		select {
+		case <-fault.Hold:
+		case <-r.Context().Done():
+			return
+		}
+		maps.Copy(w.Header(), late.Header())
+		w.WriteHeader(late.Code)
+		_, _ = w.Write(late.Body.Bytes())
+		return
 	}
 	s.answer(w, p, q, fault)
 }
