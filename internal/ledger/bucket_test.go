@@ -278,13 +278,16 @@ func TestSlowStore(t *testing.T) {
 	if err := writeGrant(t, slow, 0); err != nil {
 		t.Fatal(err)
 	}
-	hold, arrived := make(chan struct{}), make(chan struct{}, 10)
-	s.Decide(func(operation, key string) buckettest.Fault {
+	hold, arrived := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	s.Decide(func(operation, key string) (fault buckettest.Fault) {
 		if operation == "create" && key == objectKey(2) {
-			arrived <- struct{}{}
-			return buckettest.Fault{Hold: hold}
+			first.Do(func() {
+				close(arrived)
+				fault.Hold = hold
+			})
 		}
-		return buckettest.Fault{}
+		return fault
 	})
 	written := make(chan error, 1)
 	go func() { written <- writeGrant(t, slow, 1) }()
