@@ -42,13 +42,12 @@ var (
 	errTooLarge = errors.New("the object is too large")
 )
 
-var (
-	// errDenied: these credentials may not do that. A store says so too where they may create and not replace, and the
-	// object exists.
-	errDenied = errors.New("access is denied")
-	// ErrReadOnly: these credentials may not create objects there.
-	ErrReadOnly = fmt.Errorf("%w to create", errDenied)
-)
+// errDenied: these credentials may not do that. A store says so too where they may create and not replace, and the object
+// exists.
+var errDenied = errors.New("access is denied")
+
+// ErrReadOnly says that these credentials may not create objects there.
+var ErrReadOnly = fmt.Errorf("%w to create", errDenied)
 
 // callTimeout limits one attempt of one request.
 const callTimeout = 30 * time.Second
