@@ -39,10 +39,24 @@ func (b *backend) configured() bool { return b != nil && b.Runtime != nil }
 // opened reports whether the provider can work and nothing has failed so far. If it cannot work, opened adds the error.
 func (b *backend) opened(diags *diag.Diagnostics) bool {
 	if !diags.HasError() && !b.configured() {
-		diags.AddError("The provider is not configured", "Its configuration depends on unknown values. "+
-			"Create the resources that it depends on first, with -target, and apply again.")
+		notYet(diags, "Apply the resources that the values come from first, with -target.")
 	}
 	return !diags.HasError()
+}
+
+// openedOn is [backend.opened] for what needs the configuration of one target.
+func (b *backend) openedOn(target string, diags *diag.Diagnostics) bool {
+	if b.opened(diags) && !b.ready(target) {
+		notYet(diags, "Apply the resources that the values come from first, with -target.")
+	}
+	return !diags.HasError()
+}
+
+// notYet adds the error of a provider block that is not fully known. Nothing else may stand for what cannot be read:
+// Terraform accepts no unknown values from a data source, and empty ones would say that there is nothing.
+func notYet(diags *diag.Diagnostics, advice string) {
+	diags.AddError("The provider is not configured yet",
+		"The provider block depends on values that are known only after the apply. "+advice)
 }
 
 // ready reports whether the configuration of the target is known. A target that is not configured is ready, and the
@@ -124,6 +138,30 @@ func (d *dataBase) Metadata(_ context.Context, req datasource.MetadataRequest, r
 func (d *dataBase) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
 	d.backend = receive(req.ProviderData, &resp.Diagnostics)
 }
+
+// opened is [backend.opened]. A data source that waits for the resources behind the unknown values is read in the
+// apply.
+func (d *dataBase) opened(diags *diag.Diagnostics) bool {
+	if !diags.HasError() && !d.configured() {
+		notYet(diags, afterThem)
+	}
+	return !diags.HasError()
+}
+
+// openedOn is [dataBase.opened] for a data source about one target, or about all of them if target is null.
+func (d *dataBase) openedOn(target types.String, diags *diag.Diagnostics) bool {
+	if !d.opened(diags) {
+		return false
+	}
+	all := !d.allUnknown && len(d.unknown) == 0
+	if one := !target.IsNull() && d.ready(target.ValueString()); !all && !one {
+		notYet(diags, afterThem)
+	}
+	return !diags.HasError()
+}
+
+const afterThem = "Write depends_on in this block, with the resources that the values come from. Terraform then reads " +
+	"the data source during the apply, after them."
 
 // identify sets the identity of the resource if this version of Terraform supports identities.
 func identify(

@@ -76,7 +76,7 @@ type findingModel struct {
 func (d *standingData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var m standingModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
-	if !d.opened(&resp.Diagnostics) {
+	if !d.openedOn(m.Target, &resp.Diagnostics) {
 		return
 	}
 	if !m.Target.IsNull() {

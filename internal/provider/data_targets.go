@@ -66,12 +66,7 @@ const parallelTargets = 8
 func (d *targetsData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var m targetsModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
-	if !d.opened(&resp.Diagnostics) {
-		return
-	}
-	if d.allUnknown || len(d.unknown) > 0 {
-		resp.Diagnostics.AddError("The targets are not known yet", "The configuration of a target depends on unknown "+
-			"values. Create the resources that it depends on first, with -target, and apply again.")
+	if !d.openedOn(m.Target, &resp.Diagnostics) {
 		return
 	}
 	if !m.Target.IsNull() {

@@ -92,7 +92,12 @@ func (e *ephemeralGrant) ValidateConfig(
 func (e *ephemeralGrant) Open(ctx context.Context, req ephemeral.OpenRequest, resp *ephemeral.OpenResponse) {
 	var m ephemeralModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
-	if !e.backend.opened(&resp.Diagnostics) {
+	gives := m.Applying.ValueBool() || m.DuringPlan.ValueBool()
+	if !gives && !e.configured() { // the apply judges, with everything known
+		resp.Diagnostics.Append(resp.Result.Set(ctx, &m)...)
+		return
+	}
+	if !e.backend.opened(&resp.Diagnostics) || gives && !e.openedOn(m.Target.ValueString(), &resp.Diagnostics) {
 		return
 	}
 	asked := m.grant()
@@ -109,7 +114,7 @@ func (e *ephemeralGrant) Open(ctx context.Context, req ephemeral.OpenRequest, re
 	if !m.Applying.ValueBool() {
 		e.preview(ctx, request, &resp.Diagnostics)
 	}
-	if !resp.Diagnostics.HasError() && (m.Applying.ValueBool() || m.DuringPlan.ValueBool()) {
+	if !resp.Diagnostics.HasError() && gives {
 		e.open(ctx, request, &m, resp)
 	}
 	if !resp.Diagnostics.HasError() {

@@ -151,10 +151,13 @@ func (r *personResource) put(
 func (r *personResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var m personModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() || !r.configured() {
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	resp.Diagnostics.Append(identify(ctx, resp.Identity, "name", m.Name)...)
+	if !r.configured() {
+		return
+	}
 	recorded, ok, err := r.recordedPerson(ctx, m.Name.ValueString())
 	if err != nil {
 		unread(err, &resp.Diagnostics)
