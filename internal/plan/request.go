@@ -163,7 +163,9 @@ func Attribute(object any, name string) string {
 	switch v := attributes[name].(type) {
 	case string:
 		return v
-	case bool, int64, float64:
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case bool, int64:
 		return fmt.Sprint(v)
 	}
 	return ""

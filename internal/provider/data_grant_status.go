@@ -21,8 +21,8 @@ func (d *grantStatusData) Schema(_ context.Context, _ datasource.SchemaRequest, 
 	attributes["id"] = schema.StringAttribute{Required: true,
 		MarkdownDescription: "The id of the grant, such as `jit_grant.x.id`."}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "One recorded grant as it is when the data source is read. Its state and its remaining " +
-			"time change with time: use them in outputs and checks, not in arguments of resources.",
+		MarkdownDescription: "One recorded grant as it is when the data source is read. Its `state` changes with " +
+			"time: use it in checks, not in arguments of resources. An output of it changes a plan once, when the grant ends.",
 		Attributes: attributes,
 	}
 }

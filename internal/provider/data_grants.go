@@ -23,8 +23,8 @@ func (d *grantsData) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "The recorded grants of this owner, as they are when the data source is read. Their " +
-			"state and their remaining time change with time: use them in outputs and checks, not in arguments of " +
-			"resources.",
+			"`state` changes with time: use it in checks, not in arguments of resources. An output of it changes a plan " +
+			"once, when the grant ends.",
 		Attributes: map[string]schema.Attribute{
 			"target":    filter("Only grants on this target."),
 			"principal": filter("Only grants to this principal, in its canonical form."),

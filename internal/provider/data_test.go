@@ -25,23 +25,23 @@ data "jit_policy" "all" {
   name = jit_policy.all.name
 }
 output "told" {
-  value = "${join(",", sort(data.jit_grants.active.grants[*].principal))} ${data.jit_grant_status.a.state} ${data.jit_grant_status.a.remaining_seconds} ${data.jit_policy.all.effect}"
+  value = "${join(",", sort(data.jit_grants.active.grants[*].principal))} ${data.jit_grant_status.a.state} ${data.jit_grant_status.a.expires_at} ${data.jit_policy.all.effect}"
 }
 `)
 		w.Apply()
 		w.Apply()
 		told := func() string { return strings.TrimSpace(w.Must("output", "-raw", "told").Stdout) }
-		if got, want := told(), alice+","+bob+" active 7200 permit"; got != want {
+		if got, want := told(), alice+","+bob+" active 2026-11-23T11:00:00Z permit"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		w.Clock.Advance(90 * time.Minute)
 		w.Apply()
-		if got, want := told(), alice+" active 1800 permit"; got != want {
+		if got, want := told(), alice+" active 2026-11-23T11:00:00Z permit"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		w.Clock.Advance(90 * time.Minute)
 		w.Apply()
-		if got, want := told(), " expired 0 permit"; strings.TrimSpace(got) != strings.TrimSpace(want) {
+		if got, want := told(), " expired 2026-11-23T11:00:00Z permit"; strings.TrimSpace(got) != strings.TrimSpace(want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		w.Write("extra.tf", "data \"jit_grants\" \"odd\" {\n  state = \"alive\"\n}\ndata \"jit_grant_status\" \"odd\" {\n  id = \"3f2b8c1e-0000-8000-8000-000000000000\"\n}\ndata \"jit_policy\" \"odd\" {\n  name = \"nobody\"\n}\n")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/big"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -143,7 +144,7 @@ func (m *grantModel) showSummary(b *backend, config grantModel, state *grantStat
 func (r *grantResource) replaced(config grantModel, state *grantState) (differ path.Paths, err error) {
 	written, before := config.asked(), state.asked()
 	for _, name := range identity {
-		implied := name == "scope" || name == "renewal" && state.Renewal.ValueString() == "1"
+		implied := name == "scope" || name == "renewal" && isFirst(state.Renewal)
 		if !(written[name].IsNull() && implied) && !written[name].Equal(before[name]) {
 			differ.Append(path.Root(name))
 		}
@@ -178,6 +179,10 @@ func changes(config grantModel, state *grantState, now time.Time) bool {
 	was, _ := state.request() // the state was once valid
 	return changesWindow(config, &state.grantModel) || !state.over(now) && (err != nil || len(config.unknown()) > 0 ||
 		asked.Terms != was.Terms || asked.Policy != "" && asked.Policy != was.Policy || state.dropsPolicy(config))
+}
+
+func isFirst(renewal types.Number) bool {
+	return known(renewal) && renewal.ValueBigFloat().Cmp(big.NewFloat(1)) == 0
 }
 
 func sameRequester(config grantModel, state *grantModel) bool {

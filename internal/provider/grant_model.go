@@ -2,7 +2,7 @@ package provider
 
 import (
 	"context"
-	"strconv"
+	"math/big"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/numberdefault"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
@@ -47,16 +47,17 @@ func (r *grantResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"scope": both("Where on the target: `namespaces/payments`, the name of an account. Optional if the " +
 				"target has only one scope. A change replaces the grant."),
 			"reason": required("Why, on one line, for the reviewer and the record. A change replaces the grant."),
-			// A string, because Terraform (1.11, and others) considers a number in a state changed by every refresh:
-			// "plan -refresh-only -detailed-exitcode" would return 2 with nothing to do.
-			"renewal": schema.StringAttribute{
-				Optional: true, Computed: true, Default: stringdefault.StaticString("1"),
+			"renewal": schema.NumberAttribute{ // of an Int64Attribute, 1.5 is an error that asks for a report
+				Optional: true, Computed: true, Default: numberdefault.StaticBigFloat(big.NewFloat(1)),
 				MarkdownDescription: "How many times this has been granted for the same reason, counted from 1. " +
 					"To grant again after the end, raise it: `renewal = 2`. Default: 1.",
 			},
 			"ttl": both("How long the access lasts from when it begins: `90m`, `8h`, `2d`, `1d12h`; at least `1m`. " +
 				"Set either `ttl` or `expires_at`. If you change `ttl`, the end of a live grant moves, counted from the " +
 				"same beginning. Only the configuration that Terraform generates for an import has both."),
+			"ttl_seconds": schema.Int64Attribute{Computed: true, MarkdownDescription: "The length in seconds: that of " +
+				"`ttl`, else the time from `starts_at` to `expires_at`. It is known at plan if these are, so a rule " +
+				"over plans can bound it. Null with `expires_at` alone: the length is then known only after the apply."},
 			"expires_at": both("The end of the grant, in RFC 3339, such as `2026-11-23T18:00:00Z`. Set it instead of " +
 				"`ttl`. If you set `ttl`, you can read the end here after the apply."),
 			"starts_at": optional("When the access begins, in RFC 3339. Default: with the apply. You can change it " +
@@ -118,8 +119,9 @@ type grantModel struct {
 	Role              types.String   `tfsdk:"role"`
 	Scope             types.String   `tfsdk:"scope"`
 	Reason            types.String   `tfsdk:"reason"`
-	Renewal           types.String   `tfsdk:"renewal"`
+	Renewal           types.Number   `tfsdk:"renewal"`
 	TTL               types.String   `tfsdk:"ttl"`
+	TTLSeconds        types.Int64    `tfsdk:"ttl_seconds"`
 	ExpiresAt         types.String   `tfsdk:"expires_at"`
 	StartsAt          types.String   `tfsdk:"starts_at"`
 	StartBy           types.String   `tfsdk:"start_by"`
@@ -226,13 +228,37 @@ func (m *grantModel) renewal() (int64, error) {
 	if !known(m.Renewal) {
 		return 1, nil
 	}
-	text := m.Renewal.ValueString()
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != text {
+	number := m.Renewal.ValueBigFloat()
+	n, accuracy := number.Int64()
+	if accuracy != big.Exact {
 		return 1, jit.Invalid("renewal", "count the renewals from 1: renewal = 2 grants for the second time",
-			"%q is not a whole number", text)
+			"%s is not a whole number", number.Text('g', -1))
 	}
 	return n, nil
+}
+
+// measure sets ttl_seconds from the attributes that the configuration can set: so neither time nor a read changes it.
+func (m *grantModel) measure() {
+	start, errStart := jit.ParseTime("starts_at", m.StartsAt.ValueString())
+	end, errEnd := jit.ParseTime("expires_at", m.ExpiresAt.ValueString())
+	ttl, errTTL := jit.ParseTTL(m.TTL.ValueString())
+	switch between := !m.StartsAt.IsNull() && !m.ExpiresAt.IsNull(); {
+	case m.TTL.IsUnknown(), m.TTL.IsNull() && between && (m.StartsAt.IsUnknown() || m.ExpiresAt.IsUnknown()):
+		m.TTLSeconds = types.Int64Unknown()
+	case !m.TTL.IsNull() && errTTL == nil:
+		m.TTLSeconds = types.Int64Value(int64(ttl.Length() / time.Second))
+	case m.TTL.IsNull() && between && errStart == nil && errEnd == nil:
+		m.TTLSeconds = types.Int64Value(int64(end.Sub(start) / time.Second))
+	default:
+		m.TTLSeconds = types.Int64Null()
+	}
+}
+
+// measuresAnew reports whether ttl_seconds may differ from that of the state. States of older versions have none, which
+// is no change.
+func (m *grantModel) measuresAnew(state *grantModel) bool {
+	return !m.TTL.Equal(state.TTL) || !m.StartsAt.Equal(state.StartsAt) ||
+		m.TTL.IsNull() && !m.ExpiresAt.Equal(state.ExpiresAt)
 }
 
 // recordedModel returns the state of an imported grant. It holds the end twice, as ttl and as expires_at, so that a
@@ -241,7 +267,7 @@ func recordedModel(v jit.View) grantModel {
 	m := grantModel{
 		Target: types.StringValue(v.Target), Principal: types.StringValue(v.Principal),
 		Role: types.StringValue(v.Role), Scope: types.StringValue(v.Scope),
-		Reason: types.StringValue(v.Reason), Renewal: types.StringValue(strconv.FormatInt(v.Renewal, 10)),
+		Reason: types.StringValue(v.Reason), Renewal: types.NumberValue(new(big.Float).SetInt64(v.Renewal)),
 		TTL: optional(v.TTL.String()), StartBy: optional(jit.FormatTime(v.StartBy)), Policy: optional(v.Policy),
 		TerminateSessions: types.BoolValue(v.TerminateSessions),
 		Requester:         optional(v.Requester),
@@ -251,6 +277,7 @@ func recordedModel(v jit.View) grantModel {
 	m.StartsAt = optional(jit.FormatTime(v.AskedStart()))
 	m.open(grantModel{Scope: m.Scope, TTL: m.TTL, Policy: m.Policy})
 	m.fill(v)
+	m.measure()
 	return m
 }
 
@@ -274,6 +301,9 @@ func (m *grantModel) fill(v jit.View) {
 		if f.into.IsUnknown() {
 			*f.into = optional(f.fact)
 		}
+	}
+	if m.TTLSeconds.IsUnknown() {
+		m.measure()
 	}
 }
 

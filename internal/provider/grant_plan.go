@@ -41,12 +41,16 @@ func (r *grantResource) ModifyPlan(
 	}
 	if req.State.Raw.IsNull() {
 		r.planCreate(ctx, config, &plan, resp)
+		plan.measure()
 	} else {
 		state := readState(ctx, req.State, req.Private, &resp.Diagnostics)
 		if resp.Diagnostics.HasError() {
 			return
 		}
 		resp.RequiresReplace = r.planUpdate(ctx, config, &state, &plan, &resp.Diagnostics)
+		if plan.TTLSeconds = state.TTLSeconds; plan.measuresAnew(&state.grantModel) {
+			plan.measure()
+		}
 	}
 	if resp.Diagnostics.HasError() {
 		return

@@ -131,6 +131,7 @@ func (s *grantState) sync(v jit.View) bool {
 	if !sameEnd {
 		s.ExpiresAt = end
 	}
+	s.measure()
 	s.start, s.GrantedAt = v.Start, optional(jit.FormatTime(v.GrantedAt))
 	s.Summary, s.RequestDigest = types.StringValue(v.Summary), optional(v.RequestDigest)
 	return true

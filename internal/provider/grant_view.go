@@ -38,7 +38,6 @@ var viewAttributes = []struct {
 	{"starts_at", types.StringType, "The beginning of the window."},
 	{"expires_at", types.StringType, "The end of the window."},
 	{"start_by", types.StringType, "The latest time at which the grant may begin; null if it has none."},
-	{"remaining_seconds", types.Int64Type, "The seconds until the window ends; 0 if the grant is over."},
 	{"policy", types.StringType, "The policy that permitted the grant; null if there was none."},
 	{"enforcement", types.StringType, "Who ends the access: `native`, the platform itself, or `sweeper`."},
 	{"session_tail", types.StringType, "The longest time that a session can outlive the window."},

@@ -47,7 +47,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown scope", []string{`scope = "/etc/passwd"`}, "scope", []string{"Invalid scope"}},
 		{"no reason", []string{`reason = " "`}, "reason", []string{"The reason is empty", "INC-4211"}},
 		{"renewal", []string{"renewal = 0"}, "renewal", []string{"0 is not a renewal"}},
-		{"half a renewal", []string{"renewal = 1.5"}, "renewal", []string{`"1.5" is not a whole number`}},
+		{"half a renewal", []string{"renewal = 1.5"}, "renewal", []string{"1.5 is not a whole number"}},
 		{"sessions", []string{"terminate_sessions = true"}, "terminate_sessions",
 			[]string{"Open sessions cannot be ended", "Leave it out"}},
 		{"unknown policy", []string{`policy = "nobody"`}, "policy", []string{"nobody"}},

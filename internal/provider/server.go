@@ -62,13 +62,6 @@ func (s *server) UpgradeResourceState(
 	return call(ctx, req, s.fullServer.UpgradeResourceState)
 }
 
-// ReadResource releases the call's context.
-func (s *server) ReadResource(
-	ctx context.Context, req *tfprotov6.ReadResourceRequest,
-) (*tfprotov6.ReadResourceResponse, error) {
-	return call(ctx, req, s.fullServer.ReadResource)
-}
-
 // PlanResourceChange releases the call's context.
 func (s *server) PlanResourceChange(
 	ctx context.Context, req *tfprotov6.PlanResourceChangeRequest,

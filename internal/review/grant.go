@@ -29,6 +29,7 @@ var asked = []string{
 // computed are the other attributes that this version of the provider has.
 var computed = []string{
 	"id", "summary", "request_digest", "granted_at", "enforcement", "session_tail", "drift",
+	"ttl_seconds",
 }
 
 // show describes a grant as one side of its change has it.

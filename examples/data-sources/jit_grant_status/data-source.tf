@@ -8,5 +8,5 @@ data "jit_grant_status" "failover" {
 }
 
 output "failover" {
-  value = "${data.jit_grant_status.failover.state}, ${data.jit_grant_status.failover.remaining_seconds} s left"
+  value = "${data.jit_grant_status.failover.summary}, until ${data.jit_grant_status.failover.expires_at}"
 }
