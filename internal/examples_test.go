@@ -78,6 +78,7 @@ var examples = map[string]example{
 		onlyValid: true},
 	"data jit_policy": {files: []string{"provider/provider.tf", "data-sources/jit_policy/data-source.tf"},
 		onlyValid: true},
+	"function ttl_seconds": {files: []string{"functions/ttl_seconds/function.tf"}},
 	"ephemeral jit_grant": {files: []string{"provider/provider.tf",
 		"ephemeral-resources/jit_grant/ephemeral-resource.tf"}, onlyValid: true},
 	"actions": {files: []string{"provider/provider.tf", "resources/jit_grant/resource.tf",

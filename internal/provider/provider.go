@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
+	"github.com/hashicorp/terraform-plugin-framework/function"
 	listing "github.com/hashicorp/terraform-plugin-framework/list"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
@@ -310,6 +311,11 @@ func (p *jitProvider) Resources(context.Context) []func() resource.Resource {
 			return &policyResource{named{resourceBase{name: "policy"}, (*broker.Broker).DropPolicy}}
 		},
 	}
+}
+
+// Functions lists the functions.
+func (p *jitProvider) Functions(context.Context) []func() function.Function {
+	return []func() function.Function{func() function.Function { return ttlSeconds{} }}
 }
 
 // DataSources lists the data sources.
