@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -152,7 +151,7 @@ func (o *office) change(address string, r broker.Request) object {
 	g.End = r.ExpiresAt
 	after := object{
 		"target": r.Binding.Target, "principal": r.Binding.Principal, "role": r.Binding.Role, "scope": g.Scope,
-		"reason": r.Reason, "renewal": strconv.FormatInt(r.Renewal, 10), "ttl": r.TTL.String(),
+		"reason": r.Reason, "renewal": r.Renewal, "ttl": r.TTL.String(),
 		"terminate_sessions": r.TerminateSessions, "break_glass": r.BreakGlass, "requester": nil,
 		"starts_at": nil, "start_by": nil, "request_digest": g.RequestDigest(id),
 	}

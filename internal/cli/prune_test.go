@@ -35,7 +35,7 @@ func (w *world) instance(name string, g jit.Grant, more object) object {
 		"provider_name": "registry.terraform.io/jitaccess/jit", "schema_version": 0,
 		"values": object{
 			"id": g.ID, "target": g.Target, "principal": g.Principal, "role": g.Role, "scope": g.Scope, "reason": g.Reason,
-			"renewal": "1", "ttl": g.TTL.String(), "expires_at": jit.FormatTime(g.End), "break_glass": false,
+			"renewal": 1, "ttl": g.TTL.String(), "expires_at": jit.FormatTime(g.End), "break_glass": false,
 			"request_digest": g.RequestDigest(ledger),
 		},
 	}
@@ -370,7 +370,7 @@ func TestPruneLeavesRemainsAndRenewals(t *testing.T) {
 	w.alter("UPDATE jit_grants SET remains = 'a role' WHERE id = '" + string(over[0].ID) + "'")
 	w.alter("UPDATE jit_grants SET granted_at = NULL, failed_at = requested_at WHERE id = '" + string(over[2].ID) + "'")
 	renewed := w.instance("b", over[1], nil)
-	renewed["values"].(object)["renewal"] = "2"
+	renewed["values"].(object)["renewal"] = 2
 	w.write("state.json", state(t, []object{w.instance("a", over[0], nil), renewed, w.instance("c", over[2], nil)}))
 	text := block("a", over[0]) + block("b", over[1]) + block("c", over[2])
 	w.write("main.tf", text)

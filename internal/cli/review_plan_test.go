@@ -48,7 +48,7 @@ func (o *office) whole(r broker.Request) (all, change, after object) {
 		o.t.Fatal(err)
 	}
 	maps.Copy(after, object{"id": string(g.ID), "policy": nil, "summary": g.Summary(), "enforcement": "native",
-		"session_tail": "unlimited", "drift": nil, "timeouts": nil})
+		"session_tail": "unlimited", "drift": nil, "timeouts": nil, "ttl_seconds": r.TTL.Length().Seconds()})
 	if r.Policy != "" {
 		after["policy"] = r.Policy
 	}

@@ -2,7 +2,6 @@ package review
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -79,7 +78,7 @@ func (d *desk) values(r broker.Request) fields {
 	all := fields{"enforcement": "native", "session_tail": "0s", "summary": g.Summary(), "id": string(g.ID),
 		"terminate_sessions": r.TerminateSessions, "break_glass": false, "request_digest": g.RequestDigest(id),
 		"target": "db", "principal": "bob", "role": "reader", "scope": "all", "reason": r.Reason,
-		"renewal": strconv.FormatInt(r.Renewal, 10), "ttl": r.TTL.String()}
+		"renewal": float64(r.Renewal), "ttl": r.TTL.String(), "ttl_seconds": r.TTL.Length().Seconds()}
 	for _, name := range []string{"expires_at", "granted_at", "starts_at", "start_by", "policy", "requester",
 		"drift"} {
 		all[name] = nil
