@@ -244,6 +244,32 @@ func TestModules(t *testing.T) {
 	}
 }
 
+// The tests of a module run with its own files, with no target and no ledger. The guide shows their mock.
+func TestTestsOfModules(t *testing.T) {
+	_, mock, _ := strings.Cut(read(t, "../examples/modules/people-access/tests/module.tftest.hcl"), "mock_provider")
+	mock, _, _ = strings.Cut(mock, "\n}\n")
+	if guide := read(t, "../templates/guides/modules.md"); mock == "" || !strings.Contains(guide, mock) {
+		t.Errorf("the guide does not show the mock\n%s", mock)
+	}
+	for name := range modules {
+		for _, cli := range testenv.Terraforms(t) {
+			t.Run(name+"/"+cli.String(), func(t *testing.T) {
+				t.Parallel()
+				w := acctest.New(t, cli, acctest.Options{})
+				if err := os.CopyFS(w.Dir, os.DirFS("../examples/modules/"+name)); err != nil {
+					t.Fatal(err)
+				}
+				w.Must("fmt", "-check", "-diff", "-recursive")
+				r := w.Must("test")
+				runs := strings.Count(w.Read("tests/module.tftest.hcl"), "\nrun ")
+				if want := fmt.Sprintf("Success! %d passed, 0 failed.", runs); runs == 0 || !strings.Contains(r.Text(), want) {
+					t.Errorf("the output does not say %q:\n%s", want, r.Text())
+				}
+			})
+		}
+	}
+}
+
 func empty(t *testing.T, w *acctest.World, when string) {
 	t.Helper()
 	if r := w.Plan(); r.ExitCode != 0 {
