@@ -62,8 +62,8 @@ var platformAttributes = map[string]schema.SingleNestedAttribute{
 			"folder, organization or resource; Google Cloud itself ends it. Empty (`gcp = {}`), it uses Application " +
 			"Default Credentials.",
 		Attributes: map[string]schema.Attribute{
-			"credentials": text("The path of a credentials file: a service account's key, or the configuration of a " +
-				"workload identity. Default: Application Default Credentials."),
+			"credentials": secret("A service account's key, or the configuration of a workload identity: the path of " +
+				"its file, or its JSON. Default: Application Default Credentials."),
 			"access_token":                secret("An access token, instead of `credentials`."),
 			"impersonate_service_account": text("The address of a service account to act as."),
 			"endpoint": text("The URL of a host that serves all APIs of Google Cloud. If it is on loopback and you " +

@@ -103,7 +103,7 @@ func (c Config) tokens() (source oauth2.TokenSource, file []byte, err error) {
 		if err != nil {
 			return nil, nil, about("credentials", problem(nil,
 				"make a new key, or write the workload identity configuration anew",
-				"the file %q cannot be used: %s", c.Credentials, jit.Said(err.Error())))
+				"%s cannot be used: %s", c.credentialsName(), jit.Said(err.Error())))
 		}
 		return found.TokenSource, found.JSON, nil
 	}

@@ -16,8 +16,8 @@ import (
 
 // Config names the credentials and the endpoint. Empty means Google Cloud with the ambient credentials.
 type Config struct {
-	// Credentials is the path of a credentials file: a service account's key, or a workload identity configuration.
-	// Empty means Application Default Credentials.
+	// Credentials is a service account's key or a workload identity configuration: the path of its file, or its JSON. The
+	// JSON is a secret. Empty means Application Default Credentials.
 	Credentials string `tfsdk:"credentials" json:"credentials"`
 	// AccessToken is a token that somebody else obtains and renews. It is a secret.
 	AccessToken string `tfsdk:"access_token" json:"access_token"`
@@ -58,16 +58,15 @@ func (c Config) check() (_ Config, err error) {
 	return c, nil
 }
 
-// checkCredentials returns the whole path of the credentials file.
+// checkCredentials returns the whole path of the credentials file, or its JSON.
 func (c Config) checkCredentials() (string, error) {
 	if c.Credentials != "" && c.AccessToken != "" {
 		return "", jit.Invalid("access_token", "leave one of the two out",
 			"both credentials and access_token are given")
 	}
-	if strings.HasPrefix(strings.TrimSpace(c.Credentials), "{") {
-		return "", jit.Invalid("credentials",
-			`write its content to a file that only you can read, and credentials = "/path/of/that/file"`,
-			"it must be the path of a file, not the key itself")
+	if c.credentialsAreJSON() {
+		_, err := c.kindOfCredentials([]byte(c.Credentials))
+		return c.Credentials, err
 	}
 	rest, inHome := strings.CutPrefix(c.Credentials, "~/")
 	if !inHome {
@@ -120,25 +119,50 @@ func (c Config) anonymous() bool {
 	return err == nil && jit.Loopback(u.Hostname()) && c.Credentials+c.AccessToken+c.ImpersonateServiceAccount == ""
 }
 
-// readCredentials returns the credentials file and its type.
-func (c Config) readCredentials() ([]byte, google.CredentialsType, error) {
-	unusable := func(format string, args ...any) error {
-		return about("credentials", problem(nil, "write the path of a service account's key or of a workload identity "+
-			"configuration, or leave credentials out and run `gcloud auth application-default login`", format, args...))
+// credentialsAreJSON reports whether Credentials is the content of a credentials file, and not its path.
+func (c Config) credentialsAreJSON() bool {
+	return strings.HasPrefix(strings.TrimSpace(c.Credentials), "{")
+}
+
+// credentialsName is what errors call the credentials. It never holds their JSON.
+func (c Config) credentialsName() string {
+	if c.credentialsAreJSON() {
+		return "the JSON in credentials"
 	}
-	text, err := os.ReadFile(c.Credentials)
-	if err != nil {
-		var path *os.PathError
-		if errors.As(err, &path) {
-			err = path.Err
+	return fmt.Sprintf("the file %q", c.Credentials)
+}
+
+// readCredentials returns the JSON of the credentials and its type.
+func (c Config) readCredentials() (text []byte, kind google.CredentialsType, err error) {
+	if text = []byte(c.Credentials); !c.credentialsAreJSON() {
+		if text, err = os.ReadFile(c.Credentials); err != nil {
+			var path *os.PathError
+			if errors.As(err, &path) {
+				err = path.Err
+			}
+			return nil, "", unusableCredentials("cannot read %s: %v", c.credentialsName(), err)
 		}
-		return nil, "", unusable("cannot read the file %q: %v", c.Credentials, err)
 	}
+	kind, err = c.kindOfCredentials(text)
+	return text, kind, err
+}
+
+// kindOfCredentials returns the type that the JSON of the credentials names.
+func (c Config) kindOfCredentials(text []byte) (google.CredentialsType, error) {
 	var file struct {
 		Type google.CredentialsType `json:"type"`
 	}
-	if err := json.Unmarshal(text, &file); err != nil || file.Type == "" {
-		return nil, "", unusable("the file %q is not a credentials file of Google Cloud", c.Credentials)
+	err := json.Unmarshal(text, &file)
+	switch {
+	case (err != nil || file.Type == "") && c.credentialsAreJSON():
+		return "", unusableCredentials("%s are no credentials of Google Cloud", c.credentialsName())
+	case err != nil || file.Type == "":
+		return "", unusableCredentials("%s is not a credentials file of Google Cloud", c.credentialsName())
 	}
-	return text, file.Type, nil
+	return file.Type, nil
+}
+
+func unusableCredentials(format string, args ...any) error {
+	return about("credentials", problem(nil, "write the path or the JSON of a service account's key or of a workload "+
+		"identity configuration, or leave credentials out and run `gcloud auth application-default login`", format, args...))
 }

@@ -122,6 +122,7 @@ func TestCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := s.KeyFile(t) // tokens are given out for a newer key
+	key := s.KeyFile(t)
 	for _, tt := range []struct {
 		name            string
 		cfg             Config
@@ -130,7 +131,10 @@ func TestCredentials(t *testing.T) {
 		{"a token", Config{AccessToken: "good-s3cret"}, "", ""},
 		{"a wrong token", Config{AccessToken: "bad-s3cret"}, "", "renew access_token"},
 		{"no credentials", Config{}, "", "does not accept the target's credentials"},
-		{"a key", Config{Credentials: s.KeyFile(t)}, "", ""},
+		{"a key", Config{Credentials: key}, "", ""},
+		{"the JSON of a key", Config{Credentials: content(t, key)}, "", ""},
+		{"the JSON of an old key", Config{Credentials: content(t, old)}, "", "make a new key"},
+		{"unusable JSON", Config{Credentials: content(t, unusable)}, "", "make a new key"},
 		{"an old key", Config{Credentials: old}, "", "make a new key"},
 		{"no file", Config{Credentials: "/nowhere/key.json"}, "credentials", "no such file"},
 		{"not a credentials file", Config{Credentials: notOne}, "credentials", "not a credentials file"},
@@ -157,6 +161,15 @@ func TestCredentials(t *testing.T) {
 			}
 		})
 	}
+}
+
+func content(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // Requests name the project whose quota they use: that of the environment, else that of the credentials file. An account
@@ -220,7 +233,8 @@ func TestConfigurationsThatCannotBeRightAreRefused(t *testing.T) {
 		cfg             Config
 	}{
 		{"two credentials", "access_token", Config{Credentials: "/key.json", AccessToken: "s3cret"}},
-		{"a key instead of its path", "credentials", Config{Credentials: `{"private_key": "s3cret"}`}},
+		{"JSON without a type", "credentials", Config{Credentials: `{"private_key": "s3cret"}`}},
+		{"half of a key", "credentials", Config{Credentials: ` {"type": "service_account", "private_key": "s3cret`}},
 		{"no address", "impersonate_service_account", Config{ImpersonateServiceAccount: "jit"}},
 		{"no host", "endpoint", Config{Endpoint: "googleapis.com"}},
 		{"a path", "endpoint", Config{Endpoint: "https://example.com/v3"}},
