@@ -1,8 +1,13 @@
 # Two hours of reading objects in one bucket, one hour of replacing them, and one hour of deleting them for one person who
 # shares a role with others, from the office only. AWS itself ends each.
 terraform {
+  required_version = ">= 1.3"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 

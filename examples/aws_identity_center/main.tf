@@ -1,7 +1,12 @@
 # Two hours in an account with a permission set of IAM Identity Center. `jit sweep` ends it.
 terraform {
+  required_version = ">= 1.3"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 

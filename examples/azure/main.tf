@@ -1,7 +1,12 @@
 # A user who may read a resource group for two hours. Privileged Identity Management ends it.
 terraform {
+  required_version = ">= 1.3"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 

@@ -1,8 +1,13 @@
 # A user who may connect to the databases of a project for two hours, and read one of its secrets and one dataset of
 # BigQuery for half an hour. Google Cloud itself ends all three.
 terraform {
+  required_version = ">= 1.3"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 

@@ -1,7 +1,12 @@
 # A user who may connect to a database through hoop for two hours. hoop itself ends it.
 terraform {
+  required_version = ">= 1.10"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 
@@ -14,6 +19,7 @@ variable "api_key" {
   description = "An API key of the gateway with the group admin."
   type        = string
   sensitive   = true
+  ephemeral   = true # in no plan and in no state
 }
 
 variable "principal" {

@@ -1,7 +1,12 @@
 # A user who may view one namespace for two hours. `jit sweep` ends it.
 terraform {
+  required_version = ">= 1.3"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 

@@ -1,7 +1,12 @@
 # A login role that is a member of another role for two hours. `jit sweep` ends it.
 terraform {
+  required_version = ">= 1.10"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 
@@ -9,6 +14,7 @@ variable "admin_url" {
   description = "The URL of a role that may create roles and grant var.role."
   type        = string
   sensitive   = true
+  ephemeral   = true # in no plan and in no state
 }
 
 variable "principal" {

@@ -1,6 +1,11 @@
 terraform {
+  required_version = ">= 1.10"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 
@@ -8,6 +13,7 @@ variable "admin_url" {
   description = "The URL of a PostgreSQL role that may create roles. It holds a password."
   type        = string
   sensitive   = true
+  ephemeral   = true # in no plan and in no state
 }
 
 provider "jit" {

@@ -1,7 +1,12 @@
 # A key that may log in to a host for an hour. OpenSSH itself refuses it afterwards.
 terraform {
+  required_version = ">= 1.3"
+
   required_providers {
-    jit = { source = "jitaccess/jit" }
+    jit = {
+      source  = "jitaccess/jit"
+      version = "~> 0.1"
+    }
   }
 }
 
