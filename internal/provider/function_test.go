@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/acctest"
@@ -37,6 +38,9 @@ output "seconds" {
 				t.Errorf("%s: exit code %d, want %d", c.ttl, r.ExitCode, c.exit)
 			}
 			says(t, r, c.says...)
+			if strings.Contains(r.Text(), `"..`) {
+				t.Errorf("%s: two periods in a row:\n%s", c.ttl, r.Text())
+			}
 		}
 	})
 }

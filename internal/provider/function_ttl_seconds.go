@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/function"
@@ -44,10 +45,15 @@ func (ttlSeconds) Run(ctx context.Context, req function.RunRequest, resp *functi
 	var user *jit.Error
 	switch {
 	case errors.As(err, &user):
-		resp.Error = function.NewArgumentFuncError(0, sentence(user.Problem)+" "+sentence(user.Hint))
+		resp.Error = badArgument(sentence(user.Problem) + " " + sentence(user.Hint))
 	case err != nil:
-		resp.Error = function.NewArgumentFuncError(0, sentence(err.Error()))
+		resp.Error = badArgument(err.Error())
 	default:
 		resp.Error = resp.Result.Set(ctx, int64(ttl.Length()/time.Second))
 	}
+}
+
+// badArgument is the error for the first argument. Terraform ends it with a period.
+func badArgument(text string) *function.FuncError {
+	return function.NewArgumentFuncError(0, strings.TrimSuffix(text, "."))
 }
