@@ -80,8 +80,7 @@ func TestBucket(t *testing.T) {
 	})
 }
 
-// The same on the servers that others wrote: on versitygw always, and on two more in make test-long. moto, which is slow,
-// is asked by the tests of package bucket only.
+// The same on the servers that others wrote: on versitygw always, and on two more in make test-long.
 func TestBucketServers(t *testing.T) {
 	names := []string{"versitygw"}
 	if os.Getenv("JIT_TEST_LONG") != "" {

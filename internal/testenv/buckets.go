@@ -21,13 +21,10 @@ import (
 )
 
 // Buckets returns, by the name of a server that others wrote, what makes an empty bucket on it and returns the URL of a
-// ledger there. The credentials are those of the test's environment.
+// ledger there. The credentials are those of the test's environment. moto is not among them: it does not always honour
+// the condition when several clients create the same object at once.
 func Buckets() map[string]func(t testing.TB, name string) string {
 	return map[string]func(t testing.TB, name string) string{
-		"moto": func(t testing.TB, name string) string {
-			a := Moto(t).Account(t)
-			return bucketOnS3(t, a.Endpoint, "us-east-1", a.AccessKeyID, a.SecretAccessKey, name+"-"+a.ID)
-		},
 		"versitygw": func(t testing.TB, name string) string {
 			return bucketOnS3(t, VersityGW(t).S3, GatewayRegion, GatewayKeyID, GatewaySecret, name)
 		},
