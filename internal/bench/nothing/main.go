@@ -66,7 +66,11 @@ func (thing) Create(_ context.Context, req resource.CreateRequest, resp *resourc
 		return
 	}
 	for name, value := range attributes {
-		if !value.IsKnown() {
+		switch {
+		case value.IsKnown():
+		case value.Type().Is(tftypes.Number):
+			attributes[name] = tftypes.NewValue(tftypes.Number, 0)
+		default:
 			attributes[name] = tftypes.NewValue(tftypes.String, "nothing at all")
 		}
 	}
