@@ -151,8 +151,11 @@ func (t *table) bareUpdates(path string) time.Duration {
 			tx, err := db.BeginTx(t.b.Context(), nil)
 			for _, id := range ends {
 				if err == nil {
-					_, err = tx.ExecContext(t.b.Context(), "UPDATE jit_grants SET ended_at = ?, due_at = NULL WHERE id = ?",
+					_, err = tx.ExecContext(t.b.Context(), "UPDATE jit_grants SET ended_at = ? WHERE id = ?",
 						time.Now().UnixMicro(), id)
+				}
+				if err == nil {
+					_, err = tx.ExecContext(t.b.Context(), "DELETE FROM jit_due WHERE id = ?", id)
 				}
 			}
 			if err == nil {

@@ -60,7 +60,7 @@ func TestAuditHeadOfSeveralChains(t *testing.T) {
 	defer func() { _ = db.Close() }()
 	for _, drop := range []string{
 		"DELETE FROM jit_log WHERE chain = 'search'", "DELETE FROM jit_chains WHERE chain = 'search'",
-		"DELETE FROM jit_grants WHERE owner = 'search'",
+		"DELETE FROM jit_grants WHERE owner = 'search'", "DELETE FROM jit_due WHERE owner = 'search'",
 	} {
 		if _, err := db.Exec(drop); err != nil {
 			t.Fatal(err)

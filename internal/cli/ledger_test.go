@@ -41,7 +41,7 @@ func (w *world) restore(from string) {
 	}
 	run("ATTACH DATABASE '" + from + "' AS kept")
 	run("BEGIN IMMEDIATE")
-	for _, table := range []string{"jit_ledger", "jit_grants", "jit_events", "jit_log", "jit_chains", "jit_policies",
+	for _, table := range []string{"jit_ledger", "jit_grants", "jit_due", "jit_events", "jit_log", "jit_chains", "jit_policies",
 		"jit_persons", "jit_leases"} {
 		run("DELETE FROM main." + table)
 		run("INSERT INTO main." + table + " SELECT * FROM kept." + table)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -10,11 +11,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// due selects the grants of one owner that are due and that nobody else has leased. A grant that is not over is due to
-// start, unless its start_by has passed. A lease that ends more than jit.MaxLease ($5) from now was written by a wrong
-// clock and is ignored.
-const due = ` WHERE owner = $1 AND due_at <= $2 AND (due_at, target, scope, id) > ($7, $8, $9, $10)
-	AND (revoked_at IS NOT NULL OR expires_at <= $2 OR start_by IS NULL OR start_by >= $2)
+// lockDue selects the due work of one owner that nobody else has leased. A grant that is not over is due to start, unless
+// its start_by has passed. A lease that ends more than jit.MaxLease ($5) from now was written by a wrong clock and is
+// ignored.
+const lockDue = `SELECT id FROM jit_due WHERE owner = $1 AND due_at <= $2 AND (due_at, target, scope, id) > ($7, $8, $9, $10)
+	AND (expires_at <= $2 OR start_by IS NULL OR start_by >= $2)
 	AND (lease_until IS NULL OR lease_until <= $2 OR lease_until > $5 OR lease_holder = $3 AND lease_until < $6)`
 
 const dueOrder = " ORDER BY due_at, target, scope, id LIMIT "
@@ -72,6 +73,9 @@ func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 func (l *Ledger) acquireOf(ctx context.Context, owners []string, q jit.DueQuery) (acquired []jit.Grant, err error) {
 	err = l.persist(ctx, func(ctx context.Context) error {
 		db, err := l.db.writer(ctx)
+		if err == nil && l.dueTable() != "jit_due" {
+			err = l.migrate(ctx, db)
+		}
 		if err != nil {
 			return err
 		}
@@ -90,7 +94,7 @@ func (l *Ledger) acquireOf(ctx context.Context, owners []string, q jit.DueQuery)
 func (l *Ledger) acquire(ctx context.Context, tx *sql.Tx, owners []string, q jit.DueQuery) ([]jit.Grant, error) {
 	var acquired []jit.Grant
 	for _, owner := range owners {
-		more, err := l.lockDue(ctx, tx, owner, q, q.Limit-len(acquired))
+		more, err := l.acquireFrom(ctx, tx, owner, q, q.Limit-len(acquired))
 		if err != nil {
 			return nil, err
 		}
@@ -106,13 +110,13 @@ func (l *Ledger) acquire(ctx context.Context, tx *sql.Tx, owners []string, q jit
 		ids[i] = g.ID
 	}
 	_, err := tx.ExecContext(ctx,
-		"UPDATE jit_grants SET lease_holder = $1, lease_until = $2 WHERE id"+l.among("$3"),
+		"UPDATE jit_due SET lease_holder = $1, lease_until = $2 WHERE id"+l.among("$3"),
 		q.Holder, q.Now.Add(q.Lease).UnixMicro(), l.list(texts(ids)))
 	return acquired, err
 }
 
-// lockDue locks and returns up to limit due grants of one owner.
-func (l *Ledger) lockDue(
+// acquireFrom locks and returns up to limit due grants of one owner.
+func (l *Ledger) acquireFrom(
 	ctx context.Context, tx *sql.Tx, owner string, q jit.DueQuery, limit int,
 ) ([]jit.Grant, error) {
 	last := q.After
@@ -123,10 +127,10 @@ func (l *Ledger) lockDue(
 		owner, q.Now.UnixMicro(), q.Holder, int64(limit), q.Now.Add(jit.MaxLease).UnixMicro(),
 		q.Now.Add(q.Lease).UnixMicro(),
 	}, after(last)...)
-	where := due
+	query := lockDue
 	if len(q.Targets) > 0 {
 		args = append(args, l.list(q.Targets))
-		where += " AND target" + l.among(numbered(len(args)))
+		query += " AND target" + l.among(numbered(len(args)))
 	}
 	if len(q.Except) > 0 {
 		places := make([]string, len(q.Except))
@@ -134,7 +138,18 @@ func (l *Ledger) lockDue(
 			places[i] = at.Target + "\n" + at.Scope
 		}
 		args = append(args, l.list(places))
-		where += " AND NOT (target || '\n' || scope" + l.among(numbered(len(args))) + ")"
+		query += " AND NOT (target || '\n' || scope" + l.among(numbered(len(args))) + ")"
 	}
-	return collect(ctx, tx, readGrant, l.selectGrant()+where+dueOrder+"$4"+l.skipLocked, args...)
+	ids, err := collect(ctx, tx, scanOne[jit.ID], query+dueOrder+"$4"+l.skipLocked, args...)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	grants, err := collect(ctx, tx, readGrant,
+		"SELECT "+columnsOf(len(l.migrations))+" FROM jit_grants WHERE id"+l.among("$1"), l.list(texts(ids)))
+	at := make(map[jit.ID]int, len(ids))
+	for i, id := range ids {
+		at[id] = i
+	}
+	slices.SortFunc(grants, func(a, b jit.Grant) int { return cmp.Compare(at[a.ID], at[b.ID]) })
+	return grants, err
 }

@@ -45,6 +45,7 @@ func TestDamagedLog(t *testing.T) {
 	}
 	shared := keyIn("_shared", 1)
 	const leaseColumns = `"name","holder","lease_until","position"`
+	const dueColumns = `"id","owner","target","scope","expires_at","due_at"`
 	for name, tc := range map[string]struct {
 		damage func(t *testing.T, s *buckettest.Server)
 		words  []string
@@ -103,6 +104,12 @@ func TestDamagedLog(t *testing.T) {
 			`"tables":[{"table":"jit_leases","key":["name"],"deleted":[["drift/*/db"]]},`), []string{"commit 3", "removes"}},
 		"a grant that is removed": {replace(last, `"tables":[`,
 			`"tables":[{"table":"jit_grants","key":["id"],"deleted":[["4711"]]},`), []string{"commit 3", "removes"}},
+		"due work of another owner": {put(last, "jit_due", dueColumns, `"x","other","db","s",1,1`),
+			[]string{"commit 3", "jit_due", "other"}},
+		"due work without a grant": {put(last, "jit_due", dueColumns, `"x","payments","db","s",1,1`),
+			[]string{"commit 3", "without a grant"}},
+		"due work that was never there is removed": {replace(last, `"tables":[`,
+			`"tables":[{"table":"jit_due","key":["id"],"deleted":[["4711"]]},`), []string{"commit 3", "another owner"}},
 		"a grant of another owner": {func(t *testing.T, s *buckettest.Server) {
 			altered(t, s, last, func(text string) string {
 				at := strings.Index(text, `"table":"jit_grants"`)
@@ -146,6 +153,31 @@ func TestDamagedLog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nobody removes the due work of another owner: its access would not end.
+func TestForgedRemovalOfDueWork(t *testing.T) {
+	url, s := bucketURL(t)
+	l := open(t, url)
+	if err := writeGrant(t, l, 1); err != nil {
+		t.Fatal(err)
+	}
+	victim := ledgertest.Grant(1)
+	fresh := onMachine(t, url)
+	if _, known, err := fresh.Lookup(t.Context(), victim.ID); err != nil || !known {
+		t.Fatal(known, err)
+	}
+	other := ledgertest.Grant(2)
+	other.Owner = "other"
+	other.ID = jit.NewID(other.Owner, other.Binding, other.Reason, other.Renewal)
+	write(t, l, ledgertest.Entry(other))
+	altered(t, s, keyIn("other", 1), func(text string) string {
+		return strings.Replace(text, `"tables":[`,
+			`"tables":[{"table":"jit_due","key":["id"],"deleted":[["`+string(victim.ID)+`"]]},`, 1)
+	})
+	fresh.LookAlways()
+	_, _, err := fresh.Lookup(t.Context(), victim.ID)
+	told(t, "reading", err, "commit 1", "other", "another owner")
 }
 
 // An owner's role that damages the owner's log, or the one that all may write, keeps nobody's access: what only claims

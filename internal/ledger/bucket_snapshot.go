@@ -35,10 +35,11 @@ func rowsOf(log string) map[string]string {
 		return map[string]string{"jit_ledger": "1 = 1", "jit_policies": "1 = 1", "jit_persons": "1 = 1", "jit_runs": "1 = 1",
 			"jit_marks": "1 = 1", "jit_mark_scopes": "1 = 1", chainTable: "chain = $1", logTable: "chain = $1",
 			"jit_leases": keysOf, "jit_grants": "owner NOT IN (SELECT chain FROM jit_chains)",
+			"jit_due":    "owner NOT IN (SELECT chain FROM jit_chains)",
 			"jit_sweeps": "owner NOT IN (SELECT chain FROM jit_chains)"}
 	}
 	return map[string]string{chainTable: "chain = $1", logTable: "chain = $1", "jit_leases": keysOf,
-		"jit_grants": "owner = $1", "jit_sweeps": "owner = $1"}
+		"jit_grants": "owner = $1", "jit_due": "owner = $1", "jit_sweeps": "owner = $1"}
 }
 
 // snapshot reads the rows of the log of a commit.

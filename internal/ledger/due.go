@@ -15,21 +15,29 @@ import (
 // leasesLooked caps how many due grants of an owner NextDue asks for the end of their lease, longest due first.
 const leasesLooked = 5000
 
-const nextDueQuery = `SELECT min(at) FROM (
-		SELECT (SELECT min(g.due_at) FROM jit_grants g WHERE g.owner = owners.owner AND g.due_at > $1) AS at FROM owners
+// nextDueQuery selects the next time at which an owner has due work in a table.
+func nextDueQuery(dueTable string) string {
+	return `SELECT min(at) FROM (
+		SELECT (SELECT min(g.due_at) FROM ` + dueTable + ` g WHERE g.owner = owners.owner AND g.due_at > $1) AS at
+		FROM owners
 		UNION ALL
 		SELECT (SELECT min(lease_until) FROM (
-			SELECT g.lease_until FROM jit_grants g
+			SELECT g.lease_until FROM ` + dueTable + ` g
 			WHERE g.owner = owners.owner AND g.due_at <= $1 ORDER BY g.due_at LIMIT $2
 		) AS longest WHERE lease_until > $1) AS at FROM owners
 	) AS next`
+}
 
 // NextDue returns when the next grant of the owners becomes due after a time, or when the next lease of a due grant
 // ends; zero if neither is recorded.
 func (l *Ledger) NextDue(ctx context.Context, owners jit.Owners, after time.Time) (time.Time, error) {
-	with, args := withOwners(owners, []any{after.UnixMicro(), int64(leasesLooked)})
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return time.Time{}, err
+	}
+	with, args := withOwners(l.dueTable(), owners, []any{after.UnixMicro(), int64(leasesLooked)})
 	var next sql.NullInt64
-	_, err := l.row(ctx, with+nextDueQuery, args, &next)
+	_, err = l.row(ctx, with+nextDueQuery(l.dueTable()), args, &next)
 	return moment(next), err
 }
 
@@ -90,28 +98,35 @@ func (l *Ledger) newest(ctx context.Context) (time.Time, error) {
 }
 
 // placesQuery lists the scopes with a live grant. The index leads from one scope to the next, however many grants it
-// has.
-const placesQuery = `WITH RECURSIVE targets (target) AS (
-		SELECT min(target) FROM jit_grants
+// has: a server would rather read all grants once for an EXISTS. Conditions on the live grant may follow, then LIMIT 1).
+func placesQuery(dueTable, openGrants string) string {
+	return `WITH RECURSIVE targets (target) AS (
+		SELECT min(target) FROM ` + dueTable + `
 		UNION ALL
-		SELECT (SELECT min(target) FROM jit_grants g WHERE g.target > targets.target)
+		SELECT (SELECT min(target) FROM ` + dueTable + ` g WHERE g.target > targets.target)
 		FROM targets WHERE target IS NOT NULL
 	), places (target, scope) AS (
-		SELECT target, (SELECT min(scope) FROM jit_grants g WHERE g.target = targets.target)
+		SELECT target, (SELECT min(scope) FROM ` + dueTable + ` g WHERE g.target = targets.target)
 		FROM targets WHERE target IS NOT NULL
 		UNION ALL
-		SELECT target, (SELECT min(scope) FROM jit_grants g WHERE g.target = places.target AND g.scope > places.scope)
+		SELECT target, (SELECT min(scope) FROM ` + dueTable + ` g
+			WHERE g.target = places.target AND g.scope > places.scope)
 		FROM places WHERE scope IS NOT NULL
 	)
-	SELECT target, scope FROM places WHERE EXISTS (
-		SELECT 1 FROM jit_grants g WHERE g.target = places.target AND g.scope = places.scope
-		AND g.expires_at > $1 AND g.revoked_at IS NULL AND ` + notFailed
+	SELECT target, scope FROM places WHERE 1 = (
+		SELECT 1 FROM ` + openGrants + ` WHERE target = places.target AND scope = places.scope
+		AND expires_at > $1 AND revoked_at IS NULL AND due_at IS NOT NULL AND ` + notFailed
+}
 
 // Places lists the scopes on which the owners have live grants.
 func (l *Ledger) Places(ctx context.Context, owners jit.Owners, liveAt time.Time) ([]jit.Place, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
 	ofOwners, args := l.ofOwners(owners, []any{liveAt.UnixMicro()})
 	return list(ctx, l, func(rows *sql.Rows) (p jit.Place, err error) { return p, rows.Scan(&p.Target, &p.Scope) },
-		placesQuery+ofOwners+") ORDER BY target, scope", args...)
+		placesQuery(l.dueTable(), l.openGrants())+ofOwners+" LIMIT 1) ORDER BY target, scope", args...)
 }
 
 // ofOwners restricts a query to the grants of the owners; its parameter comes after args.
@@ -125,7 +140,8 @@ func (l *Ledger) ofOwners(owners jit.Owners, args []any) (condition string, all 
 
 // countsQuery counts the grants that are not closed. SQLite would walk through all grants by an index on target and
 // owner, so the query makes them expressions.
-const countsQuery = `SELECT on_target, of_owner,
+func countsQuery(openGrants string) string {
+	return `SELECT on_target, of_owner,
 		sum(CASE WHEN revoked_at IS NULL AND expires_at > $1 AND starts_at <= $1 AND granted_at IS NOT NULL
 			THEN 1 ELSE 0 END),
 		sum(CASE WHEN revoked_at IS NULL AND expires_at > $1 AND (starts_at > $1 OR granted_at IS NULL)
@@ -137,14 +153,19 @@ const countsQuery = `SELECT on_target, of_owner,
 	FROM (
 		SELECT target || '' AS on_target, owner || '' AS of_owner,
 			revoked_at, expires_at, starts_at, granted_at, ended_at
-		FROM jit_grants WHERE due_at IS NOT NULL`
+		FROM ` + openGrants + ` WHERE due_at IS NOT NULL`
+}
 
 // Counts returns how many open grants each of the owners has on each target.
 func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([]jit.Count, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
 	ofOwners, args := l.ofOwners(owners, []any{at.UnixMicro(), at.Add(-jit.OverdueAfter).UnixMicro()})
 	all, err := list(ctx, l, func(rows *sql.Rows) (c jit.Count, err error) {
 		return c, rows.Scan(&c.Target, &c.Owner, &c.Live, &c.Waiting, &c.Due, &c.Overdue, &c.Cleanup)
-	}, countsQuery+ofOwners+") AS open GROUP BY on_target, of_owner", args...)
+	}, countsQuery(l.openGrants())+ofOwners+") AS open GROUP BY on_target, of_owner", args...)
 	slices.SortFunc(all, func(a, b jit.Count) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Owner, b.Owner))
 	})

@@ -50,6 +50,9 @@ type dialect struct {
 	prepares              bool
 	forUpdate, skipLocked string
 	write, snapshot       sql.TxOptions
+	// tune are statements by the schema version that they follow. They make only this database faster, and servers that
+	// speak its protocol may refuse them.
+	tune map[int][]string
 	// size reads the size of the ledger in bytes.
 	size string
 	// clock reads the server's time in seconds since 1970; empty if there is no server.

@@ -14,10 +14,10 @@ import (
 // The statements that a daemon runs every second use an index on either database.
 func TestDueWorkIsFoundByAnIndex(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
-		explainDue(t, "sqlite://"+t.TempDir()+"/ledger.db", "EXPLAIN QUERY PLAN ", "SCAN jit_grants", "SCAN g")
+		explainDue(t, "sqlite://"+t.TempDir()+"/ledger.db", "EXPLAIN QUERY PLAN ", "SCAN jit_grants\n", "SCAN jit_due\n", "SCAN g\n", "SCAN d\n")
 	})
 	t.Run("postgres", func(t *testing.T) {
-		explainDue(t, testenv.Postgres(t).Database(t), "EXPLAIN ", "Seq Scan on jit_grants")
+		explainDue(t, testenv.Postgres(t).Database(t), "EXPLAIN ", "Seq Scan on jit_grants", "Seq Scan on jit_due")
 	})
 }
 
@@ -82,14 +82,15 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 	}
 	at := now.UnixMicro()
 	for _, owners := range []jit.Owners{nil, {"team-1"}, {"team-1", "team-2"}} {
-		with, args := withOwners(owners, []any{at, int64(leasesLooked)})
-		planned(t, db, explain, with+nextDueQuery, args, scans)
-		with, args = withOwners(owners, []any{at})
-		planned(t, db, explain, with+dueOwnersQuery, args, scans)
+		with, args := withOwners(l.dueTable(), owners, []any{at, int64(leasesLooked)})
+		planned(t, db, explain, with+nextDueQuery(l.dueTable()), args, scans)
+		with, args = withOwners(l.dueTable(), owners, []any{at})
+		planned(t, db, explain, with+dueOwnersQuery(l.dueTable()), args, scans)
 	}
 	planned(t, db, explain, ownersQuery, nil, scans)
+	planned(t, db, explain, placesQuery(l.dueTable(), l.openGrants())+" LIMIT 1)", []any{at}, scans)
 	claim := append([]any{"team-1", at, "holder", int64(10), at, at}, first()...)
-	planned(t, db, explain, l.selectGrant()+due+dueOrder+"$4", claim, scans)
+	planned(t, db, explain, lockDue+dueOrder+"$4", claim, scans)
 	where, args := l.where(jit.Filter{IDPrefix: "3f2b"}, nil)
 	planned(t, db, explain, l.selectGrant()+where, args, scans)
 	// What a plan asks about policies and persons reads no other events.
@@ -114,9 +115,12 @@ func explainDue(t *testing.T, url, explain string, scans ...string) {
 		{}, {Open: true}, {Owner: last.Owner}, {Owner: last.Owner, Open: true}, {LiveAt: now},
 		{Owner: last.Owner, LiveAt: now}, {Target: last.Target, Open: true}, {Principal: last.Principal, Open: true},
 	} {
+		bad := []string{"SCAN jit_grants\n", "SCAN g\n", "SCAN d\n", "TEMP B-TREE"}
+		if f.Principal != "" { // what one principal has open is sorted
+			bad = bad[:3]
+		}
 		where, args = l.where(f, last)
-		planned(t, db, explain, l.selectGrant()+where+" ORDER BY expires_at, id LIMIT 1000", args,
-			[]string{"SCAN jit_grants\n", "TEMP B-TREE"})
+		planned(t, db, explain, l.selectFor(f)+where+" ORDER BY expires_at, id LIMIT 1000", args, bad)
 	}
 }
 

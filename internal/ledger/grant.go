@@ -9,7 +9,7 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// grantColumns are the columns of the record; due_at and the lease are not read back.
+// grantColumns are the columns of the record.
 var grantColumns = []string{
 	"id", "owner", "target", "principal", "role", "scope", "reason", "renewal",
 	"ttl", "starts_at", "expires_at", "start_by", "policy", "terminate_sessions", "enforcement", "session_tail",
@@ -49,9 +49,6 @@ func columnsOf(schema int) string {
 	return strings.Join(columns, ", ")
 }
 
-// storedColumns are the columns that a write sets.
-var storedColumns = append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
-
 // indexed are the facts of a grant whose columns have an index of their own and rarely change.
 type indexed struct {
 	owner, target, principal, scope string
@@ -63,25 +60,22 @@ func indexedOf(g *jit.Grant) indexed {
 }
 
 // replaceGrant updates a recorded grant.
-var replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(storedColumns, "id")) + keepLease
+var replaceGrant = " ON CONFLICT (id) DO UPDATE SET " + excluded(without(grantColumns, "id"))
 
-// factColumns are the columns of a grant whose indexed facts stay as they are, with id first and due_at last. SQLite
+// factColumns are the columns of a grant whose indexed facts stay as they are, with id first. SQLite
 // rewrites each index with a column that is set, even to the same value.
-var factColumns = without(storedColumns, "owner", "target", "principal", "scope", "expires_at")
+var factColumns = without(grantColumns, "owner", "target", "principal", "scope", "expires_at")
 
-// factsOf returns the values of factColumns in a row of storedColumns.
+// factsOf returns the values of factColumns in a row of grantColumns.
 func factsOf(row []any) []any {
 	facts := make([]any, 0, len(factColumns))
-	for i, c := range storedColumns {
+	for i, c := range grantColumns {
 		if len(facts) < len(factColumns) && c == factColumns[len(facts)] {
 			facts = append(facts, row[i])
 		}
 	}
 	return facts
 }
-
-// keepLease keeps the lease of a grant until the grant is due at another time.
-const keepLease = ", lease_until = CASE WHEN jit_grants.due_at = excluded.due_at THEN jit_grants.lease_until END"
 
 // without returns the columns except some.
 func without(columns []string, except ...string) []string {
@@ -97,7 +91,7 @@ func excluded(columns []string) string {
 	return strings.Join(set, ", ")
 }
 
-// grantRow returns the values of storedColumns.
+// grantRow returns the values of grantColumns.
 func grantRow(g *jit.Grant) []any {
 	row := []any{
 		string(g.ID), g.Owner, g.Target, g.Principal, g.Role, g.Scope, g.Reason, g.Renewal,
@@ -107,7 +101,6 @@ func grantRow(g *jit.Grant) []any {
 		g.RevokedBy, g.RevokeReason, instant(g.EndedAt), g.Holder, g.Version, flag(g.NoStandingBefore),
 		instant(g.AnnouncedEnd), string(g.OpenDrift), g.Failure, g.Remains, g.PrincipalName, g.StartAsked,
 		g.Requester, flag(g.BreakGlass), instant(g.SignedOffAt), g.SignedOffBy, g.Awaits,
-		instant(g.DueAt()),
 	}
 	for i, value := range row {
 		if s, ok := value.(string); ok {

@@ -97,6 +97,11 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, version int) error {
 			return err
 		}
 	}
+	for _, statement := range l.tune[version+1] {
+		if err := l.try(ctx, tx, statement); err != nil {
+			return err
+		}
+	}
 	if version > 0 {
 		_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET schema_version = $1", version+1)
 		return err
@@ -118,4 +123,17 @@ func (l *Ledger) lockAll(ctx context.Context, tx *sql.Tx) (*state, error) {
 		err = l.addTips(ctx, tx, s.tips, " ORDER BY chain"+l.forUpdate)
 	}
 	return s, err
+}
+
+// try runs a statement whose failure changes nothing.
+func (l *Ledger) try(ctx context.Context, tx *sql.Tx, statement string) error {
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT tuned"); err != nil {
+		return err
+	}
+	after := "RELEASE SAVEPOINT tuned"
+	if _, err := tx.ExecContext(ctx, statement); err != nil {
+		after = "ROLLBACK TO SAVEPOINT tuned"
+	}
+	_, err := tx.ExecContext(ctx, after)
+	return err
 }

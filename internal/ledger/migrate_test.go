@@ -239,7 +239,7 @@ func body(t *testing.T, of any) string {
 	return string(text)
 }
 
-// TestReadsAnOlderLedger reads and claims grants in an older ledger. It is not migrated before the first write.
+// TestReadsAnOlderLedger reads grants in an older ledger, and then acquires them. Reading migrates nothing.
 func TestReadsAnOlderLedger(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { readOlder(t, "sqlite://"+t.TempDir()+"/ledger.db") })
 	t.Run("postgres", func(t *testing.T) { readOlder(t, testenv.Postgres(t).Database(t)) })
@@ -283,16 +283,39 @@ func readOlder(t *testing.T, url string) {
 			t.Fatal(err)
 		}
 	}
-	claimed, err := l.AcquireDue(t.Context(),
-		jit.DueQuery{Owners: jit.Owners{"jit"}, Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
-	if err != nil || len(claimed) != 1 {
-		t.Fatalf("Claim = %+v, %v", claimed, err)
+	now := g.End.Add(-time.Minute)
+	for name, f := range map[string]jit.Filter{"open": {Open: true}, "due": {DueBy: g.End}} {
+		n := 0
+		for open, err := range l.Grants(t.Context(), f) {
+			must(t, err)
+			if n++; open.ID != id {
+				t.Errorf("%s: %+v", name, open)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d grants are %s, want 1", n, name)
+		}
+	}
+	if at, err := l.NextDue(t.Context(), nil, now); err != nil || !at.Equal(g.End) {
+		t.Errorf("NextDue = %v, %v, want %v", at, err, g.End)
+	}
+	if places, err := l.Places(t.Context(), nil, now); err != nil || !slices.Equal(places, []jit.Place{{Target: "t", Scope: "s"}}) {
+		t.Errorf("Places = %v, %v", places, err)
+	}
+	counts, err := l.Counts(t.Context(), nil, now)
+	if err != nil || len(counts) != 1 || counts[0].Live+counts[0].Waiting != 1 {
+		t.Errorf("Counts = %+v, %v", counts, err)
 	}
 	if db, err = l.read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if h, err := l.head(t.Context(), db, ""); err != nil || h.schema != 1 {
 		t.Fatalf("reading migrated to version %d, %v", h.schema, err)
+	}
+	claimed, err := l.AcquireDue(t.Context(),
+		jit.DueQuery{Owners: jit.Owners{"jit"}, Now: g.End, Holder: "me", Lease: time.Minute, Limit: 1})
+	if err != nil || len(claimed) != 1 || claimed[0].ID != id {
+		t.Fatalf("AcquireDue = %+v, %v", claimed, err)
 	}
 	g.NoStandingBefore = true
 	if err := l.Write(t.Context(), []jit.Entry{{Grant: &g, Events: []jit.Event{{Kind: jit.EventGranted, Grant: g.ID}}}})[0]; err != nil {

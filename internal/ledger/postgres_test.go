@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
@@ -46,5 +47,47 @@ func TestRowsAsArrays(t *testing.T) {
 				t.Errorf("stored %s, want %s, error %v", fmt.Sprintf("%q", stored), fmt.Sprintf("%q", rows), err)
 			}
 		})
+	}
+}
+
+// What a grant goes through touches no index: a page has room for the new row, and no index has what changes.
+func TestUpdatesOfGrantsTouchNoIndex(t *testing.T) {
+	l := opened(t, testenv.Postgres(t).Database(t))
+	db, err := l.db.writer(t.Context())
+	must(t, err)
+	must(t, l.migrate(t.Context(), db))
+	for _, table := range []string{"jit_grants", "jit_due"} {
+		var options string
+		must(t, db.QueryRowContext(t.Context(),
+			"SELECT reloptions::text FROM pg_catalog.pg_class WHERE oid = $1::regclass", table).Scan(&options))
+		if !strings.Contains(options, "fillfactor=50") {
+			t.Errorf("%s has %s", table, options)
+		}
+	}
+	indexes, err := collect(t.Context(), db, scanOne[string],
+		"SELECT indexdef FROM pg_catalog.pg_indexes WHERE tablename = 'jit_grants'")
+	if err != nil || len(indexes) < 5 {
+		t.Fatal(indexes, err)
+	}
+	for _, index := range indexes {
+		for _, changes := range []string{
+			"granted_at", "revoked_at", "failed_at", "ended_at", "version", "open_drift", "due_at", "lease_until",
+		} {
+			if strings.Contains(index, changes) {
+				t.Errorf("%s has %s", index, changes)
+			}
+		}
+	}
+}
+
+// A server that refuses to be tuned has the ledger all the same.
+func TestServerThatCannotBeTuned(t *testing.T) {
+	l := opened(t, testenv.Postgres(t).Database(t))
+	l.tune = map[int][]string{dueSchema: {"ALTER TABLE jit_grants SET (no_such_parameter = 1)"}}
+	db, err := l.db.writer(t.Context())
+	must(t, err)
+	must(t, l.migrate(t.Context(), db))
+	if h, err := l.head(t.Context(), db, ""); err != nil || h.schema != len(migrations) {
+		t.Errorf("schema %d, %v", h.schema, err)
 	}
 }

@@ -56,7 +56,7 @@ func work(task []string) error {
 		}
 	case "small":
 		signal.Ignore(syscall.SIGXFSZ)
-		limit := syscall.Rlimit{Cur: 500_000, Max: 500_000}
+		limit := syscall.Rlimit{Cur: 1_000_000, Max: 1_000_000}
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 			return err
 		}

@@ -260,7 +260,7 @@ func logOfRow(t bucket.Table, row []any, home string) string {
 	switch {
 	case ofAll[t.Name]:
 		return jit.AllChain
-	case t.Name == "jit_grants" || t.Name == "jit_sweeps":
+	case t.Name == "jit_grants" || t.Name == "jit_due" || t.Name == "jit_sweeps":
 		return jit.ChainOf(fmt.Sprint(value("owner")))
 	case t.Name == logTable || t.Name == chainTable && fmt.Sprint(value("head_seq")) != "0":
 		return fmt.Sprint(value("chain"))

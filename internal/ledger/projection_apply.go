@@ -49,6 +49,9 @@ func (p projection) apply(ctx context.Context, c *bucket.Commit) error {
 			return err
 		}
 	}
+	if err := p.checkDue(ctx, c); err != nil {
+		return err
+	}
 	now, err := p.ledger(ctx)
 	if err != nil {
 		return err
@@ -93,7 +96,16 @@ func (p projection) applyTable(
 	}
 	if len(t.Deleted) > 0 {
 		where := strings.Join(shape.key, " = ? AND ") + " = ?"
-		if err := p.each(ctx, c, "DELETE FROM "+t.Name+" WHERE "+where, len(shape.key), t.Deleted, false); err != nil {
+		gone, ofOwner := t.Deleted, t.Name == "jit_due"
+		if ofOwner && c.Chain != jit.AllChain {
+			where += " AND owner = ?"
+			gone = make([][]any, len(t.Deleted))
+			for i, key := range t.Deleted {
+				gone[i] = append(slices.Clone(key), c.Chain)
+			}
+		}
+		columns := strings.Count(where, "?")
+		if err := p.each(ctx, c, "DELETE FROM "+t.Name+" WHERE "+where, columns, gone, ofOwner); err != nil {
 			return err
 		}
 	}
@@ -107,12 +119,32 @@ func (p projection) applyTable(
 	case t.Name == logTable || t.Name == oldTable: // an event is never replaced
 	case t.Name == chainTable && c.Chain == sharedLog:
 		return p.each(ctx, c, statement+conflict+"NOTHING", len(t.Columns), t.Rows, false)
-	case t.Name == "jit_grants":
-		statement += conflict + "UPDATE SET " + excluded(t.Columns) + " WHERE jit_grants.owner = excluded.owner"
+	case t.Name == "jit_grants" || t.Name == "jit_due":
+		statement += conflict + "UPDATE SET " + excluded(t.Columns) + " WHERE " + t.Name + ".owner = excluded.owner"
 	default:
 		statement += conflict + "UPDATE SET " + excluded(t.Columns)
 	}
 	return p.each(ctx, c, statement, len(t.Columns), t.Rows, true)
+}
+
+// checkDue refuses due work without a grant of its owner.
+func (p projection) checkDue(ctx context.Context, c *bucket.Commit) error {
+	i := slices.IndexFunc(c.Tables, func(t bucket.Table) bool { return t.Name == "jit_due" && len(t.Rows) > 0 })
+	if i < 0 {
+		return nil
+	}
+	t := c.Tables[i]
+	ids := make([]string, len(t.Rows))
+	for n, row := range t.Rows {
+		ids[n] = fmt.Sprint(row[slices.Index(t.Columns, "id")])
+	}
+	unknown, err := collect(ctx, p.tx, scanOne[string], `SELECT id FROM jit_due d
+		WHERE id`+sqliteDialect.among("$1")+` AND NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = d.id AND g.owner = d.owner)`,
+		sqliteDialect.list(ids))
+	if err == nil && len(unknown) > 0 {
+		return p.damaged(c, "it has due work without a grant of its owner")
+	}
+	return err
 }
 
 // foreign says what a table of a commit has that belongs to another log; empty if nothing.
@@ -175,7 +207,7 @@ func isChainOf(c *bucket.Commit, chain, hash string) bool {
 
 // removable are the tables of which a commit may remove rows.
 var removable = map[string]bool{
-	"jit_policies": true, "jit_persons": true, "jit_marks": true,
+	"jit_policies": true, "jit_persons": true, "jit_marks": true, "jit_due": true,
 }
 
 // tablesOf returns the tables of which a log other than that of [jit.AllChain] may have rows.
@@ -183,12 +215,12 @@ func tablesOf(log string) []string {
 	if log == sharedLog {
 		return []string{chainTable, "jit_leases"}
 	}
-	return []string{"jit_grants", chainTable, logTable, "jit_leases", "jit_sweeps"}
+	return []string{"jit_grants", "jit_due", chainTable, logTable, "jit_leases", "jit_sweeps"}
 }
 
 // needed are the columns that say to which log a row belongs.
 var needed = map[string][]string{
-	"jit_grants": {"owner"}, "jit_sweeps": {"owner"}, logTable: {"chain"},
+	"jit_grants": {"owner"}, "jit_due": {"id", "owner"}, "jit_sweeps": {"owner"}, logTable: {"chain"},
 	chainTable: {"chain", "head_seq", "head_hash"}, "jit_leases": {"name", "holder"},
 }
 
@@ -222,7 +254,7 @@ func (p projection) each(
 		return p.damaged(c, "it changes an event that is recorded, or lacks a value")
 	}
 	if err == nil && all && changed != int64(len(rows)) {
-		return p.damaged(c, "it changes a grant of another owner")
+		return p.damaged(c, "it changes a grant or due work of another owner")
 	}
 	return err
 }

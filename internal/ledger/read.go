@@ -112,25 +112,31 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 		}
 		where, args := l.where(f, last)
 		args = append(args, int64(pageSize))
-		return l.grants(ctx, where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
+		return l.grants(ctx, l.selectFor(f)+where+" ORDER BY expires_at, id LIMIT "+l.mark(len(args)), args)
 	})
 }
 
-// grants reads the grants that the end of a query selects.
-func (l *Ledger) grants(ctx context.Context, where string, args []any) ([]jit.Grant, error) {
+// grants reads the grants that a query selects.
+func (l *Ledger) grants(ctx context.Context, query string, args []any) ([]jit.Grant, error) {
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
 	}
-	all, err := collect(ctx, db, readGrant, l.selectGrant()+where, args...)
+	all, err := collect(ctx, db, readGrant, query, args...)
 	return all, l.fail("read", err)
 }
 
 // grantsByID reads the grants of a filter with ids in one query.
 func (l *Ledger) grantsByID(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
 	return func(yield func(jit.Grant, error) bool) {
+		if db, err := l.read(ctx); err != nil || db == nil { // the query depends on the schema
+			if err != nil {
+				yield(jit.Grant{}, err)
+			}
+			return
+		}
 		where, args := l.where(f, nil)
-		all, err := l.grants(ctx, where, args)
+		all, err := l.grants(ctx, l.selectFor(f)+where, args)
 		if err != nil {
 			yield(jit.Grant{}, err)
 			return
@@ -183,7 +189,7 @@ func (l *Ledger) duePage(ctx context.Context, f jit.Filter, last *jit.Grant) ([]
 	where, args := l.where(f, nil)
 	args = append(append(args, after(last)...), int64(pageSize))
 	n := len(args)
-	return l.grants(ctx, where+" AND (due_at, target, scope, id) > ("+l.marks(n-4, n-1)+")"+dueOrder+l.mark(n), args)
+	return l.grants(ctx, l.selectFor(f)+where+" AND (due_at, target, scope, id) > ("+l.marks(n-4, n-1)+")"+dueOrder+l.mark(n), args)
 }
 
 // wholeID fills up the beginning of an id with a digit.
@@ -259,4 +265,12 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 // selectGrant begins a query for grants with the columns of the schema that [Ledger.read] has checked.
 func (l *Ledger) selectGrant() string {
 	return "SELECT " + columnsOf(l.known.Load().schema) + " FROM jit_grants"
+}
+
+// selectFor begins the query of a filter. What is open is read by the index of due work.
+func (l *Ledger) selectFor(f jit.Filter) string {
+	if !f.Open && f.DueBy.IsZero() {
+		return l.selectGrant()
+	}
+	return "SELECT " + columnsOf(l.known.Load().schema) + " FROM " + l.openGrants()
 }

@@ -82,16 +82,53 @@ func (v *verifier) rebuild(ctx context.Context) error {
 			return err
 		}
 		if !more {
-			return v.removed(ctx)
+			break
 		}
 	}
+	if err := v.unknownWork(ctx); err != nil {
+		return err
+	}
+	return v.removed(ctx)
+}
+
+// unknownWork adds the rows of due work that belong to no grant.
+func (v *verifier) unknownWork(ctx context.Context) error {
+	if v.state.schema < dueSchema {
+		return nil
+	}
+	where, args := "", []any{}
+	if v.report.Owner != "" {
+		where, args = " AND owner = $1", append(args, v.report.Owner)
+	}
+	return each(ctx, v.tx, scanOne[jit.ID], func(id jit.ID) bool {
+		v.report.add(Mismatch{Grant: id, Problem: "it is due, and there is no such grant"})
+		return true
+	}, "SELECT id FROM jit_due WHERE NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_due.id)"+where, args...)
 }
 
 // storedRow is a row of a grant as it is stored, readable or not.
 type storedRow struct {
 	grant jit.Grant
-	due   sql.NullInt64
-	err   error
+	// due is the row of due work, and work is how that differs from the grant in what else it has.
+	due  sql.NullInt64
+	work string
+	err  error
+}
+
+// storedDue selects the time at which the grant of a row of jit_grants is due, and the first other column of its due work
+// that is not as in the grant.
+func storedDue(schema int) string {
+	if schema < dueSchema {
+		return "due_at, ''"
+	}
+	of := func(what string) string {
+		return "(SELECT " + what + " FROM jit_due d WHERE d.id = jit_grants.id)"
+	}
+	return of("due_at") + ", coalesce(" + of(`CASE WHEN d.owner <> jit_grants.owner THEN 'owner'
+		WHEN d.target <> jit_grants.target THEN 'target' WHEN d.scope <> jit_grants.scope THEN 'scope'
+		WHEN d.expires_at <> jit_grants.expires_at THEN 'expires_at'
+		WHEN coalesce(d.start_by, 0) <> (CASE WHEN jit_grants.revoked_at IS NULL THEN coalesce(jit_grants.start_by, 0)
+			ELSE 0 END) THEN 'start_by' ELSE '' END`) + ", '')"
 }
 
 // grantPages returns a function that reads the next page of the grants of an owner, or of all, by their id.
@@ -107,8 +144,8 @@ func (l *Ledger) grantPages(
 		case first: // SQLite can also store a row whose id is NULL
 			where, args = "", args[:1]
 		}
-		page, err := collect(ctx, tx, scanStored,
-			"SELECT due_at, "+columnsOf(schema)+" FROM jit_grants"+where+" ORDER BY id LIMIT $1", args...)
+		page, err := collect(ctx, tx, scanStored, "SELECT "+storedDue(schema)+", "+columnsOf(schema)+
+			" FROM jit_grants"+where+" ORDER BY id LIMIT $1", args...)
 		if err != nil || len(page) == 0 {
 			return page, false, err
 		}
@@ -121,21 +158,21 @@ func (l *Ledger) grantPages(
 	}
 }
 
-// scanStored reads a row of due_at and grantColumns. SQLite keeps whatever somebody writes into a column: a row that
+// scanStored reads a row of storedDue and grantColumns. SQLite keeps whatever somebody writes into a column: a row that
 // cannot be read is returned with its error, and with its id if that is readable.
 func scanStored(rows *sql.Rows) (storedRow, error) {
 	var s storedRow
-	s.grant, s.err = scanGrant(rows, &s.due)
+	s.grant, s.err = scanGrant(rows, &s.due, &s.work)
 	if s.err == nil {
 		return s, nil
 	}
-	raw := make([]any, len(grantColumns)+1)
+	raw := make([]any, len(grantColumns)+2)
 	at := make([]any, len(raw))
 	for i := range raw {
 		at[i] = &raw[i]
 	}
 	err := rows.Scan(at...)
-	s.grant = jit.Grant{ID: jit.ID(fmt.Sprint(raw[1]))}
+	s.grant = jit.Grant{ID: jit.ID(fmt.Sprint(raw[2]))}
 	return s, err
 }
 
@@ -218,6 +255,9 @@ func (r *Report) compare(row storedRow, account *jit.Account) {
 			m.Facts = append(m.Facts, jit.Contradiction{
 				Fact: "due_at", Recorded: jit.FormatTime(due), Told: jit.FormatTime(row.grant.DueAt()),
 			})
+		}
+		if row.work != "" {
+			m.Problem = "its row of due work has another " + row.work
 		}
 		if !account.Whole() {
 			r.Older++

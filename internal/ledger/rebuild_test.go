@@ -76,8 +76,23 @@ func attacks() map[string][2]string {
 	all := map[string][2]string{
 		"a later end": {set(0, "expires_at = expires_at + 315360000000000"), `expires_at is "2036-`},
 		"an end that is not due": {
-			set(0, "due_at = NULL"),
+			"DELETE FROM jit_due WHERE " + id(0),
 			`due_at is nothing and the events say "2026-11-23T13:00:00Z"`,
+		},
+		"an end that is due later": {
+			"UPDATE jit_due SET due_at = due_at + 315360000000000 WHERE " + id(0), `due_at is "2036-`,
+		},
+		"work that only another owner does": {
+			"UPDATE jit_due SET owner = 'other' WHERE " + id(0), "its row of due work has another owner",
+		},
+		"work on another target": {
+			"UPDATE jit_due SET target = 'other' WHERE " + id(0), "its row of due work has another target",
+		},
+		"work that may not start": {
+			"UPDATE jit_due SET start_by = 1 WHERE " + id(0), "its row of due work has another start_by",
+		},
+		"work without a grant": {
+			"UPDATE jit_due SET id = 'ghost' WHERE " + id(0), "grant ghost: it is due, and there is no such grant",
 		},
 		"an earlier beginning": {set(0, "starts_at = starts_at - 1000000"), `starts_at is "2026-11-23T11:59:59Z"`},
 		"another principal": {
@@ -158,6 +173,7 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 		}
 		db := raw(t, url)
 		run(t, db, "CREATE TABLE kept_grants AS SELECT * FROM jit_grants",
+			"CREATE TABLE kept_due AS SELECT * FROM jit_due",
 			"CREATE TABLE kept_policies AS SELECT * FROM jit_policies",
 			"CREATE TABLE kept_persons AS SELECT * FROM jit_persons")
 		for name, attack := range attacks() {
@@ -171,6 +187,7 @@ func TestVerifyRebuildsTheRowsFromTheirEvents(t *testing.T) {
 				t.Errorf("%s: found\n%s\nwant %s", name, got, attack[1])
 			}
 			run(t, db, "DELETE FROM jit_grants", "DELETE FROM jit_policies",
+				"DELETE FROM jit_due", "INSERT INTO jit_due SELECT * FROM kept_due",
 				"INSERT INTO jit_grants SELECT * FROM kept_grants",
 				"INSERT INTO jit_policies SELECT * FROM kept_policies",
 				"DELETE FROM jit_persons", "INSERT INTO jit_persons SELECT * FROM kept_persons")

@@ -59,12 +59,12 @@ func insertEach(ctx context.Context, tx *sql.Tx, into string, rows [][]any, onCo
 
 // updateFact updates one grant.
 var updateFact = "UPDATE jit_grants SET " + strings.Join(factColumns[1:], " = ?, ") +
-	" = ?, lease_until = CASE WHEN due_at = ? THEN lease_until END WHERE id = ?"
+	" = ? WHERE id = ?"
 
 // updateEach updates row by row.
 func updateEach(ctx context.Context, tx *sql.Tx, rows [][]any) (int64, error) {
 	for i, row := range rows {
-		rows[i] = append(row[1:], row[len(row)-1], row[0])
+		rows[i] = append(row[1:], row[0])
 	}
 	return execEach(ctx, tx, updateFact, rows)
 }

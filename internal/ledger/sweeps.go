@@ -90,8 +90,12 @@ var never = time.UnixMicro(math.MaxInt64)
 
 // outstanding reports whether a grant that was requested before a time still needs a sweeper.
 func (l *Ledger) outstanding(ctx context.Context, before time.Time) (bool, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return false, err
+	}
 	var found int64
-	return l.row(ctx, "SELECT 1 FROM jit_grants WHERE due_at IS NOT NULL AND requested_at < $1 LIMIT 1",
+	return l.row(ctx, "SELECT 1 FROM "+l.openGrants()+" WHERE due_at IS NOT NULL AND requested_at < $1 LIMIT 1",
 		[]any{before.UnixMicro()}, &found)
 }
 

@@ -149,7 +149,9 @@ type commit struct {
 	// recorded are the stored facts of the grants, as the rows of the commit leave them.
 	recorded map[jit.ID]stored
 	// grants, policies and persons hold the last row of each; a nil row removes the policy or person.
-	grants            map[jit.ID][]any
+	grants map[jit.ID][]any
+	// due holds the changed rows of due work; a nil row removes it.
+	due               map[jit.ID][]any
 	policies, persons map[string][]any
 	events            [][]any
 	// runs are the rows of the runs of Terraform that changed policies or persons.
@@ -159,7 +161,7 @@ type commit struct {
 }
 
 func newCommit(s *state, now time.Time) *commit {
-	return &commit{state: s, moved: map[string]bool{}, now: now, grants: map[jit.ID][]any{},
+	return &commit{state: s, moved: map[string]bool{}, now: now, grants: map[jit.ID][]any{}, due: map[jit.ID][]any{},
 		policies: map[string][]any{}, persons: map[string][]any{}}
 }
 
@@ -167,6 +169,7 @@ func newCommit(s *state, now time.Time) *commit {
 type stored struct {
 	version int64
 	indexed
+	due due
 	// moved: the commit changes indexed columns.
 	moved bool
 }
@@ -234,8 +237,13 @@ func (c *commit) addGrant(g jit.Grant, only bool) error {
 		return err
 	}
 	g.Version++
-	now := indexedOf(&g)
-	c.recorded[g.ID] = stored{g.Version, now, was.moved || was.version == 0 || was.indexed != now}
+	now := stored{version: g.Version, indexed: indexedOf(&g), due: dueOf(&g)}
+	other := was.version == 0 || was.indexed != now.indexed
+	if now.due != was.due || other && now.due.at.Valid {
+		c.due[g.ID] = now.due.row(g.ID, now.indexed)
+	}
+	now.moved = was.moved || other
+	c.recorded[g.ID] = now
 	c.grants[g.ID] = grantRow(&g)
 	return nil
 }
@@ -276,7 +284,7 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 		rows       [][]any
 		onConflict string
 	}{
-		{"jit_grants", storedColumns, moved, replaceGrant},
+		{"jit_grants", grantColumns, moved, replaceGrant},
 		{logTable, eventColumns, c.events, ""},
 		{chainTable, chainColumns, tips,
 			" ON CONFLICT (chain) DO UPDATE SET head_seq = excluded.head_seq, head_hash = excluded.head_hash"},
@@ -286,7 +294,10 @@ func (l *Ledger) insertAll(ctx context.Context, tx *sql.Tx, c *commit) error {
 			return err
 		}
 	}
-	return l.updateFacts(ctx, tx, facts)
+	if err := l.updateFacts(ctx, tx, facts); err != nil {
+		return err
+	}
+	return l.writeDue(ctx, tx, c.due)
 }
 
 // replace writes the rows of policies or persons, and deletes those without a row.
@@ -349,11 +360,11 @@ func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) 
 	_, err := collect(ctx, tx, func(rows *sql.Rows) (none struct{}, err error) {
 		var id jit.ID
 		var s stored
-		err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end)
+		err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end, &s.due.at, &s.due.startBy)
 		all[id] = s
 		return none, err
-	}, "SELECT id, version, owner, target, principal, scope, expires_at FROM jit_grants WHERE id"+l.among("$1"),
-		l.list(texts(ids)))
+	}, "SELECT g.id, g.version, g.owner, g.target, g.principal, g.scope, g.expires_at, d.due_at, d.start_by "+
+		"FROM jit_grants g LEFT JOIN jit_due d ON d.id = g.id WHERE g.id"+l.among("$1"), l.list(texts(ids)))
 	return all, err
 }
 
