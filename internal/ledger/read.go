@@ -208,9 +208,13 @@ func (l *Ledger) where(f jit.Filter, last *jit.Grant) (clause string, args []any
 		args = append(args, values...)
 		conditions = append(conditions, condition)
 	}
+	target := "target"
+	if f.Open { // a list in the order of its ends: by an index on the target, each page would be sorted anew
+		target = "target || ''"
+	}
 	mark := func() string { return l.mark(len(args) + 1) } // the next parameter
 	for _, c := range [][2]string{
-		{"owner", f.Owner}, {"target", f.Target}, {"scope", f.Scope}, {"principal", f.Principal},
+		{"owner", f.Owner}, {target, f.Target}, {"scope", f.Scope}, {"principal", f.Principal},
 	} {
 		if c[1] != "" {
 			add(c[0]+" = "+mark(), c[1])

@@ -24,9 +24,7 @@ CREATE INDEX jit_due_end ON jit_due (expires_at, id);
 
 CREATE INDEX jit_due_owner ON jit_due (owner, expires_at, id);
 
-CREATE INDEX jit_due_target ON jit_due (target, expires_at, id);
-
-CREATE INDEX jit_due_place ON jit_due (target, scope, expires_at, id);
+CREATE INDEX jit_due_place ON jit_due (target, scope, expires_at);
 
 DROP INDEX jit_grants_due;
 
