@@ -120,7 +120,7 @@ func (t *table) expiries() {
 		durable, bare, 2)
 }
 
-// bareChanges returns the processor time of a plain program that end all grants of a ledger, scope by
+// bareChanges returns the processor time of a plain program that ends all grants of a ledger, scope by
 // scope, in the batches and with the durability of the ledger.
 func (t *table) bareChanges(path string) time.Duration {
 	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
