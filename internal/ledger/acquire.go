@@ -73,8 +73,10 @@ func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 func (l *Ledger) acquireOf(ctx context.Context, owners []string, q jit.DueQuery) (acquired []jit.Grant, err error) {
 	err = l.persist(ctx, func(ctx context.Context) error {
 		db, err := l.db.writer(ctx)
-		if err == nil && l.dueTable() != "jit_due" {
-			err = l.migrate(ctx, db)
+		if k := l.known.Load(); err == nil && k.refused != nil {
+			err = k.refused
+		} else if err == nil && k.schema < dueSchema {
+			err = l.migrateInWrite(ctx, db)
 		}
 		if err != nil {
 			return err
@@ -145,7 +147,7 @@ func (l *Ledger) acquireFrom(
 		return nil, err
 	}
 	grants, err := collect(ctx, tx, readGrant,
-		"SELECT "+columnsOf(len(l.migrations))+" FROM jit_grants WHERE id"+l.among("$1"), l.list(texts(ids)))
+		"SELECT "+columnsOf(dueSchema)+" FROM jit_grants WHERE id"+l.among("$1"), l.list(texts(ids)))
 	at := make(map[jit.ID]int, len(ids))
 	for i, id := range ids {
 		at[id] = i

@@ -115,6 +115,8 @@ func (l *Ledger) lock(ctx context.Context, tx *sql.Tx, chains []string) (*state,
 	switch {
 	case err != nil:
 		return nil, err
+	case s.refused != nil:
+		return nil, s.refused
 	case s.schema < len(l.migrations):
 		return nil, errOutdated
 	case len(tips) < len(chains):
@@ -154,7 +156,7 @@ func (l *Ledger) joined(ctx context.Context, q interface {
 	case !found:
 		return nil, l.headless(ctx, q)
 	}
-	return s, l.checkSchema(s.head)
+	return s, l.checkSchema(ctx, q, &s.head)
 }
 
 // errNoChain says that a chain has no row yet.
@@ -165,7 +167,7 @@ var errNoChain = errors.New("a chain is to be created")
 func (l *Ledger) createChains(ctx context.Context, db *sql.DB, chains []string) error {
 	return l.inWrite(ctx, db, sharedLog, func(tx *sql.Tx) error {
 		h, err := l.head(ctx, tx, l.forUpdate)
-		if err != nil {
+		if err = cmp.Or(err, h.refused); err != nil {
 			return err
 		}
 		rows := make([][]any, len(chains))

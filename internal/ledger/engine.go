@@ -109,7 +109,7 @@ func (l *Ledger) transactBy(ctx context.Context, lock func(context.Context, *sql
 		}
 		err = try()
 		if errors.Is(err, errOutdated) {
-			if err := l.migrate(ctx, db); err != nil {
+			if err := l.migrateInWrite(ctx, db); err != nil {
 				return err
 			}
 			err = try()

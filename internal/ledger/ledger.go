@@ -156,6 +156,8 @@ type head struct {
 	schema int
 	seq    int64
 	hash   string
+	// refused is why this program cannot write to a newer ledger that it can read.
+	refused error
 }
 
 // headReader is a pool or a transaction.
@@ -171,7 +173,7 @@ func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	if err != nil || db == nil {
 		return nil, l.fail("read", err)
 	}
-	if k := l.known.Load(); k != nil && k.db == db && k.schema == len(l.migrations) && time.Since(k.at) < checkValid {
+	if k := l.known.Load(); k != nil && k.db == db && k.schema >= len(l.migrations) && time.Since(k.at) < checkValid {
 		return db, nil
 	}
 	h, err := l.head(ctx, db, "")
@@ -181,7 +183,7 @@ func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
-	l.known.Store(&schemaCheck{db, h.schema, h.layout(), time.Now()})
+	l.known.Store(&schemaCheck{db, h.schema, h.layout(), h.refused, time.Now()})
 	return db, nil
 }
 
@@ -193,14 +195,16 @@ type schemaCheck struct {
 	db     *sql.DB
 	schema int
 	layout layout
-	at     time.Time
+	// refused is as in [head].
+	refused error
+	at      time.Time
 }
 
 // errOutdated says that the ledger does not exist or that its schema is older than this program's.
 var errOutdated = errors.New("the ledger must be migrated")
 
 // head reads the head, and locks it if suffix says so. The error is errOutdated if there is no ledger, and
-// jit.ErrNewerLedger if its schema is newer than this program.
+// jit.ErrNewerLedger if this program cannot read it.
 func (l *Ledger) head(ctx context.Context, q headReader, suffix string) (head, error) {
 	var h head
 	err := q.QueryRowContext(ctx, "SELECT id, schema_version, head_seq, head_hash FROM jit_ledger"+suffix).
@@ -213,21 +217,7 @@ func (l *Ledger) head(ctx context.Context, q headReader, suffix string) (head, e
 	case err != nil:
 		return head{}, err
 	}
-	return h, l.checkSchema(h)
-}
-
-// checkSchema refuses a schema that is newer than this program.
-func (l *Ledger) checkSchema(h head) error {
-	if h.schema <= len(l.migrations) {
-		return nil
-	}
-	return &jit.Error{
-		Attribute: "ledger",
-		Problem: fmt.Sprintf("%s has schema version %d, and this program knows versions up to %d",
-			l.db.name(), h.schema, len(l.migrations)),
-		Hint: "a newer version of this program has written to it; update to at least that version",
-		Err:  jit.ErrNewerLedger,
-	}
+	return h, l.checkSchema(ctx, q, &h)
 }
 
 // headless returns errOutdated if another process is creating the ledger, and an error if its head row was removed.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -18,8 +19,10 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrations holds the statements of each schema version; those of version n are at n-1. A program refuses a ledger
-// with a newer schema, but reads one with an older schema before it migrates it. So a migration adds and never removes.
+// migrations holds the statements of each schema version; those of version n are at n-1. A program reads a ledger with
+// an older schema before it migrates it, so a migration adds and never removes; and a newer one as far as that permits
+// it, see [compatible]. What takes long comes first in a migration: a DROP or an ALTER keeps all readers out until the
+// commit.
 var migrations = loadMigrations()
 
 func loadMigrations() [][]string {
@@ -56,8 +59,8 @@ func statements(text string) []string {
 
 // migrate creates the ledger or brings it to the newest schema. Any number of processes may do so at once: the first
 // version creates only what is absent, and each later one is applied by the process that locks the ledger first. A
-// database may refuse the others, which then try again.
-func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
+// database may refuse the others, which then try again. Before each version it calls began.
+func (l *Ledger) migrate(ctx context.Context, db *sql.DB, began func(version int)) error {
 	if c, ok := l.db.(committer); ok {
 		return c.commit(ctx, jit.AllChain, func(tx *sql.Tx) error {
 			for version := range l.migrations { // it passes over those that have been applied
@@ -73,6 +76,7 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	for version := h.schema; version < len(l.migrations); version++ {
+		began(version + 1)
 		err := inTx(ctx, db, &l.write, func(tx *sql.Tx) error { return l.apply(ctx, tx, version) })
 		switch {
 		case err != nil && l.db.exists(err):
@@ -102,6 +106,12 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, version int) error {
 			return err
 		}
 	}
+	if version+1 >= compatibleSchema {
+		since := compatibleSince(version + 1)
+		_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET schema_version = $1, readable_since = $2, writable_since = $3",
+			version+1, since.readable, since.writable)
+		return err
+	}
 	if version > 0 {
 		_, err := tx.ExecContext(ctx, "UPDATE jit_ledger SET schema_version = $1", version+1)
 		return err
@@ -115,7 +125,7 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, version int) error {
 // lockAll locks the row of the ledger and all chains, so nobody else writes events or creates a chain.
 func (l *Ledger) lockAll(ctx context.Context, tx *sql.Tx) (*state, error) {
 	h, err := l.head(ctx, tx, l.forUpdate)
-	if err != nil {
+	if err = cmp.Or(err, h.refused); err != nil {
 		return nil, err
 	}
 	s := &state{head: h, tips: map[string]tip{}}

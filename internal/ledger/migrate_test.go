@@ -110,7 +110,7 @@ func olderLedger(t *testing.T, url string, version int, events []jit.Event) *sql
 	old.migrations = migrations[:version]
 	db, err := old.db.writer(t.Context())
 	must(t, err)
-	must(t, old.migrate(t.Context(), db))
+	must(t, old.migrate(t.Context(), db, func(int) {}))
 	h, err := old.head(t.Context(), db, "")
 	must(t, err)
 	must(t, inTx(t.Context(), db, &old.write, func(tx *sql.Tx) error {
@@ -345,7 +345,7 @@ func breaksOff(t *testing.T, url string) {
 		l.migrations = append(slices.Clone(migrations[:older]), append(slices.Clone(step[:n]), "SELECT broken"))
 		db, err := l.db.writer(t.Context())
 		must(t, err)
-		if err := l.migrate(t.Context(), db); err == nil || !strings.Contains(err.Error(), "broken") {
+		if err := l.migrate(t.Context(), db, func(int) {}); err == nil || !strings.Contains(err.Error(), "broken") {
 			t.Fatalf("after %d statements: %v", n, err)
 		}
 		fresh := opened(t, url)

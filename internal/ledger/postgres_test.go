@@ -55,7 +55,7 @@ func TestUpdatesOfGrantsTouchNoIndex(t *testing.T) {
 	l := opened(t, testenv.Postgres(t).Database(t))
 	db, err := l.db.writer(t.Context())
 	must(t, err)
-	must(t, l.migrate(t.Context(), db))
+	must(t, l.migrate(t.Context(), db, func(int) {}))
 	for _, table := range []string{"jit_grants", "jit_due"} {
 		var options string
 		must(t, db.QueryRowContext(t.Context(),
@@ -86,7 +86,7 @@ func TestServerThatCannotBeTuned(t *testing.T) {
 	l.tune = map[int][]string{dueSchema: {"ALTER TABLE jit_grants SET (no_such_parameter = 1)"}}
 	db, err := l.db.writer(t.Context())
 	must(t, err)
-	must(t, l.migrate(t.Context(), db))
+	must(t, l.migrate(t.Context(), db, func(int) {}))
 	if h, err := l.head(t.Context(), db, ""); err != nil || h.schema != len(migrations) {
 		t.Errorf("schema %d, %v", h.schema, err)
 	}
