@@ -120,6 +120,29 @@ func (t *table) expiries() {
 		durable, bare, 2)
 }
 
+// endBare makes the changes that the end of grants needs at least.
+func endBare(ctx context.Context, tx *sql.Tx, ids []string) error {
+	update, err := tx.PrepareContext(ctx, "UPDATE jit_grants SET ended_at = ? WHERE id = ?")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = update.Close() }() // the commit has the errors
+	remove, err := tx.PrepareContext(ctx, "DELETE FROM jit_due WHERE id = ?")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = remove.Close() }()
+	for _, id := range ids {
+		if _, err := update.ExecContext(ctx, time.Now().UnixMicro(), id); err != nil {
+			return err
+		}
+		if _, err := remove.ExecContext(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // bareChanges returns the processor time of a plain program that ends all grants of a ledger, scope by
 // scope, in the batches and with the durability of the ledger.
 func (t *table) bareChanges(path string) time.Duration {
@@ -149,21 +172,8 @@ func (t *table) bareChanges(path string) time.Duration {
 	return worked(syscall.RUSAGE_SELF, func() {
 		for ends := range slices.Chunk(ids, batch) {
 			tx, err := db.BeginTx(t.b.Context(), nil)
-			if err != nil {
-				t.b.Fatal(err)
-			}
-			var update, remove *sql.Stmt
-			update, err = tx.PrepareContext(t.b.Context(), "UPDATE jit_grants SET ended_at = ? WHERE id = ?")
 			if err == nil {
-				remove, err = tx.PrepareContext(t.b.Context(), "DELETE FROM jit_due WHERE id = ?")
-			}
-			for _, id := range ends {
-				if err == nil {
-					_, err = update.ExecContext(t.b.Context(), time.Now().UnixMicro(), id)
-				}
-				if err == nil {
-					_, err = remove.ExecContext(t.b.Context(), id)
-				}
+				err = endBare(t.b.Context(), tx, ends)
 			}
 			if err == nil {
 				err = tx.Commit()
