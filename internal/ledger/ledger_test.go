@@ -157,7 +157,7 @@ func TestNewerLedger(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		l := open(t, url)
 		write(t, l, ledgertest.Entry(ledgertest.Grant(1)))
-		run(t, raw(t, url), "UPDATE jit_ledger SET schema_version = 99")
+		run(t, raw(t, url), "UPDATE jit_ledger SET schema_version = 99, readable_since = 99, writable_since = 99")
 		for use, err := range uses(t, l) {
 			told(t, use, err, "99", "update")
 			if !errors.Is(err, jit.ErrNewerLedger) {
