@@ -17,8 +17,8 @@ import (
 )
 
 func (p *program) ledgerCommand() *cobra.Command {
-	return group(&cobra.Command{Use: "ledger", Short: "Describe or migrate the ledger, and accept a restored one"},
-		p.ledgerInfoCommand(), p.ledgerMigrateCommand(), p.ledgerAcceptCommand())
+	return group(&cobra.Command{Use: "ledger", Short: "Describe, copy or migrate the ledger, and accept a restored one"},
+		p.ledgerInfoCommand(), p.ledgerCopyCommand(), p.ledgerMigrateCommand(), p.ledgerAcceptCommand())
 }
 
 // acceptance holds the arguments of jit ledger accept.

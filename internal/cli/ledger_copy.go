@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+	"github.com/jitaccess/terraform-provider-jit/internal/ledger"
+)
+
+func (p *program) ledgerCopyCommand() *cobra.Command {
+	cmd := leaf(&cobra.Command{
+		Use:   "copy FROM TO",
+		Args:  cobra.ExactArgs(2),
+		Short: "Copy the record to another ledger",
+		Long: `Copy the whole record from one ledger to another, between files, PostgreSQL and buckets: grants, policies,
+persons, claims, every event with its chain, and how far notices were delivered. The copy has the id and the heads of
+the original, so Terraform states and kept heads fit it. Then the chains of the copy are checked, as jit audit verify
+does.
+
+TO must be empty. Stop everybody who writes to either ledger first. Then set ledger to TO everywhere, and take the old
+one away: two ledgers that both go on are two records.
+
+A file or a database has all of the record or nothing after a copy that failed. A bucket that has a part of it is
+refused by everybody; use another prefix.
+
+Exit codes: 0 copied, 1 the copy is damaged or could not be written, 2 a ledger could not be read or there is none, 3
+the command line is wrong.`,
+		Example: `  jit ledger copy sqlite://.jit/ledger.db "s3://example-state/jit?region=eu-central-1"
+  jit ledger copy "s3://example-state/jit?region=eu-central-1" postgres://jit@db.example.com/jit --json`,
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, url := range args {
+			if err := ledger.CheckURL(url); err != nil {
+				return usage(err)
+			}
+		}
+		if err := p.checkTimeout(); err != nil {
+			return usage(err)
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), p.timeout)
+		defer cancel()
+		return p.ledgerCopy(ctx, args[0], args[1])
+	}
+	p.jsonFlag(cmd)
+	return cmd
+}
+
+// progressEach is after how many rows a copy says how far it is.
+const progressEach = 100_000
+
+func (p *program) ledgerCopy(ctx context.Context, from, to string) error {
+	folder, err := os.MkdirTemp("", "jit-copy-*")
+	if err != nil {
+		return unreadable(err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	source, err := ledger.Open(ctx, ledger.Config{URL: from, Now: p.Now, Copy: filepath.Join(folder, "from")})
+	if err != nil {
+		return unreadable(err)
+	}
+	defer func() { _ = source.Close() }()
+	target, err := ledger.Open(ctx, ledger.Config{URL: to, Now: p.Now, Copy: filepath.Join(folder, "to")})
+	if err != nil {
+		return unreadable(err)
+	}
+	said := int64(0)
+	c, err := source.CopyTo(ctx, target, func(rows int64) {
+		if rows/progressEach > said/progressEach {
+			fmt.Fprintf(p.err, "%d rows\n", rows)
+		}
+		said = rows
+	})
+	switch err = errors.Join(err, target.Close()); {
+	case errors.Is(err, jit.ErrUnknown):
+		return unreadable(err)
+	case err != nil:
+		return notDone(err)
+	case p.json:
+		return p.printJSON(c)
+	}
+	_, err = fmt.Fprintf(p.out, "Copied %s and %s of the ledger %s from %s to %s. The chains are intact; root %s.\n",
+		counted(c.Grants, "grant"), counted(c.Events, "event"), c.ID, c.From, c.To, c.Root)
+	return err
+}
