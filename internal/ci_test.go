@@ -21,7 +21,8 @@ func TestPipelines(t *testing.T) {
 	binary := acctest.Build(t)
 	for name, test := range map[string]func(*testing.T, string){
 		"GitHub": pipelineOfGitHub, "what was reviewed": pipelineAppliesWhatWasReviewed, "failures": pipelineThatFails,
-		"servers": pipelineOnServers, "GitLab": pipelineOfGitLab, "Atlantis": pipelineOfAtlantis,
+		"servers": pipelineOnServers, "bucket": pipelineWithABucket,
+		"GitLab": pipelineOfGitLab, "Atlantis": pipelineOfAtlantis,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,13 +24,15 @@ type ciWorld struct {
 	forge *ciForge
 	// dir holds acme/access, which is a bare repository, and everything else that outlives a job.
 	dir, keys, rc string
+	// env is what every job has besides.
+	env []string
 }
 
 // environment is what every job has.
 func (w *ciWorld) environment(dir string) []string {
-	return []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + filepath.Join(dir, "home"),
+	return append([]string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + filepath.Join(dir, "home"),
 		"TMPDIR=" + filepath.Join(dir, "temp"), "CI=true", "TF_CLI_CONFIG_FILE=" + w.rc, "CHECKPOINT_DISABLE=1",
-		"GIT_CONFIG_NOSYSTEM=1", "JIT_PRUNE_AGE=0s"}
+		"GIT_CONFIG_NOSYSTEM=1", "JIT_PRUNE_AGE=0s"}, w.env...)
 }
 
 // folders makes a folder with these in it.
@@ -264,6 +267,7 @@ func (w *ciWorld) jit(binary, ledger string, args ...string) string {
 	}
 	command := exec.CommandContext(w.t.Context(), binary, args...)
 	command.Args[0], command.Dir = "jit", dir
+	command.Env = slices.Concat(os.Environ(), []string{"XDG_CACHE_HOME=" + dir}, w.env)
 	out, err := command.CombinedOutput()
 	if err != nil {
 		w.t.Fatalf("jit %q: %v\n%s", args, err, out)
