@@ -22,7 +22,7 @@ func (p *program) auditCommand() *cobra.Command {
 
 func (p *program) auditVerifyCommand() *cobra.Command {
 	var head headCheck
-	var owner, url string
+	var owner string
 	cmd := p.command(&cobra.Command{
 		Use:   "verify [URL]",
 		Args:  cobra.MaximumNArgs(1),
@@ -38,7 +38,7 @@ The events of each owner are a chain of their own; _all is the chain of policies
 in one chain accuses no other. --owner checks the chain and the grants of one owner, with _all, whose rules decide on
 them.
 
-With a URL, the command checks the ledger there. Of a ledger in a bucket it then reads every object of the logs into a
+With a URL, the command checks the ledger there, and needs no settings. Of a ledger in a bucket it then reads every object of the logs into a
 copy of its own, so a missing, foreign or changed object is found whatever is in the copy in the user's cache.
 
 The printed root is the hash over the last event of each chain. It identifies the whole record. Anyone who can write to
@@ -51,22 +51,28 @@ Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the c
 		Example: `  jit audit verify
   jit audit verify --owner payments --json
   jit audit verify "s3://example-state/jit?region=eu-central-1"`,
-	}, func(args []string) error {
-		if len(args) > 0 {
-			if url = args[0]; ledger.CheckURL(url) != nil {
-				return ledger.CheckURL(url)
-			}
-		}
+	}, func([]string) error {
 		if owner == "" {
 			return nil
 		}
 		return jit.CheckOwner(owner)
-	}, func(ctx context.Context, rt *config.Runtime) error {
-		if url != "" {
-			return p.auditVerifyAt(ctx, url, owner, head)
+	}, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, owner, head) })
+	bySettings := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return bySettings(cmd, args)
 		}
-		return p.auditVerify(ctx, rt, owner, head)
-	})
+		err := ledger.CheckURL(args[0])
+		if err == nil && owner != "" {
+			err = jit.CheckOwner(owner)
+		}
+		if err != nil {
+			return usage(err)
+		}
+		return p.limited(cmd.Context(), func(ctx context.Context) error {
+			return p.auditVerifyAt(ctx, args[0], owner, head)
+		})
+	}
 	cmd.Flags().StringVar(&owner, "owner", "", "check only the chain and the grants of this `owner`, and the rules")
 	cmd.Flags().StringVar(&head.file, "head", "", "also check that the record still has the head in this `file`")
 	cmd.Flags().StringVar(&head.signer, "signer", "", "with --head: the `file` of the public SSH key that signed it")

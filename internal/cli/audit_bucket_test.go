@@ -32,7 +32,8 @@ func TestAuditVerifyOfABucket(t *testing.T) {
 
 	empty := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", empty)
-	t.Setenv(config.EnvLedger, "sqlite://elsewhere.db")
+	t.Setenv(config.EnvLedger, "")
+	t.Chdir(t.TempDir())
 	w.run("audit", "verify", url).wantCode(exitDone).wantOut("is intact", "2 grants")
 	if found, err := os.ReadDir(empty); err != nil || len(found) > 0 {
 		t.Errorf("the cache has %v, %v", found, err)

@@ -200,25 +200,32 @@ func (p *program) warn(text string) {
 
 // withRuntime opens the ledger and the targets of the settings and calls do, which gets at most --timeout.
 func (p *program) withRuntime(ctx context.Context, source jit.Source, do action) error {
+	return p.limited(ctx, func(ctx context.Context) error {
+		s, err := config.Load(p.config)
+		if err != nil {
+			return err
+		}
+		rt, err := p.open(ctx, s, source, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rt.Close() }() // every write is durable already
+		if s.File == "" && !p.json {
+			fmt.Fprintf(p.err, "note: without a %s, the owner is %q and the ledger is %s\n",
+				config.DefaultFile, rt.Broker.Owner, printable(ledgerName(s.Ledger)))
+		}
+		return do(ctx, rt)
+	})
+}
+
+// limited calls do, which gets at most --timeout.
+func (p *program) limited(ctx context.Context, do func(context.Context) error) error {
 	if err := p.checkTimeout(); err != nil {
 		return usage(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	s, err := config.Load(p.config)
-	if err != nil {
-		return err
-	}
-	rt, err := p.open(ctx, s, source, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rt.Close() }() // every write is durable already
-	if s.File == "" && !p.json {
-		fmt.Fprintf(p.err, "note: without a %s, the owner is %q and the ledger is %s\n",
-			config.DefaultFile, rt.Broker.Owner, printable(ledgerName(s.Ledger)))
-	}
-	return do(ctx, rt)
+	return do(ctx)
 }
 
 func (p *program) checkTimeout() error {

@@ -20,8 +20,7 @@ func (p *program) ledgerCopyCommand() *cobra.Command {
 		Short: "Copy the record to another ledger",
 		Long: `Copy the whole record from one ledger to another, between files, PostgreSQL and buckets: grants, policies,
 persons, claims, every event with its chain, and how far notices were delivered. The copy has the id and the heads of
-the original, so Terraform states and kept heads fit it. Then the chains of the copy are checked, as jit audit verify
-does.
+the original, so Terraform states and kept heads fit it. Then the copy is checked, as jit audit verify does.
 
 TO must be empty. Stop everybody who writes to either ledger first. Then set ledger to TO everywhere, and take the old
 one away: two ledgers that both go on are two records.
@@ -29,8 +28,8 @@ one away: two ledgers that both go on are two records.
 A file or a database has all of the record or nothing after a copy that failed. A bucket that has a part of it is
 refused by everybody; use another prefix.
 
-Exit codes: 0 copied, 1 the copy is damaged or could not be written, 2 a ledger could not be read or there is none, 3
-the command line is wrong.`,
+Exit codes: 0 copied, 1 the copy could not be written or is not intact, 2 there is no ledger FROM or it could not be
+read, 3 the command line is wrong.`,
 		Example: `  jit ledger copy sqlite://.jit/ledger.db "s3://example-state/jit?region=eu-central-1"
   jit ledger copy "s3://example-state/jit?region=eu-central-1" postgres://jit@db.example.com/jit --json`,
 	})
@@ -40,12 +39,7 @@ the command line is wrong.`,
 				return usage(err)
 			}
 		}
-		if err := p.checkTimeout(); err != nil {
-			return usage(err)
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), p.timeout)
-		defer cancel()
-		return p.ledgerCopy(ctx, args[0], args[1])
+		return p.limited(cmd.Context(), func(ctx context.Context) error { return p.ledgerCopy(ctx, args[0], args[1]) })
 	}
 	p.jsonFlag(cmd)
 	return cmd
@@ -65,6 +59,9 @@ func (p *program) ledgerCopy(ctx context.Context, from, to string) error {
 		return unreadable(err)
 	}
 	defer func() { _ = source.Close() }()
+	if _, err := source.Info(ctx); err != nil {
+		return unreadable(err)
+	}
 	target, err := ledger.Open(ctx, ledger.Config{URL: to, Now: p.Now, Copy: filepath.Join(folder, "to")})
 	if err != nil {
 		return unreadable(err)
@@ -81,10 +78,16 @@ func (p *program) ledgerCopy(ctx context.Context, from, to string) error {
 		return unreadable(err)
 	case err != nil:
 		return notDone(err)
-	case p.json:
-		return p.printJSON(c)
 	}
-	_, err = fmt.Fprintf(p.out, "Copied %s and %s of the ledger %s from %s to %s. The chains are intact; root %s.\n",
-		counted(c.Grants, "grant"), counted(c.Events, "event"), c.ID, c.From, c.To, c.Root)
+	if p.json {
+		err = p.printJSON(c)
+	} else {
+		_, err = fmt.Fprintf(p.out, "Copied %s and %s of the ledger %s from %s to %s. The chains are intact; root %s.\n",
+			counted(c.Grants, "grant"), counted(c.Events, "event"), c.ID, c.From, c.To, c.Root)
+	}
+	if err == nil && c.Mismatches > 0 {
+		err = notDone(fmt.Errorf("the copy is complete, and has %s as the original has; run `jit audit verify` with its URL",
+			counted(c.Mismatches, "finding")))
+	}
 	return err
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -18,6 +19,8 @@ type Copied struct {
 	Events int64  `json:"events"`
 	// Root binds the chains; see [jit.Root].
 	Root string `json:"root"`
+	// Mismatches counts the rows, in both ledgers, that differ from their events.
+	Mismatches int64 `json:"mismatches"`
 }
 
 // CopyTo copies the record into an empty ledger: grants, policies, persons, claims, every event with its chain, and the
@@ -47,7 +50,7 @@ func (l *Ledger) CopyTo(ctx context.Context, to *Ledger, wrote func(rows int64))
 		}
 		from := &source{state: s, tx: tx, fail: l.fail, wrote: wrote}
 		if b, ok := to.db.(*inBucket); ok {
-			err = b.fill(ctx, from)
+			err = b.fill(ctx, from, c.From)
 		} else {
 			err = to.fill(ctx, from)
 		}
@@ -57,13 +60,19 @@ func (l *Ledger) CopyTo(ctx context.Context, to *Ledger, wrote func(rows int64))
 	if err != nil {
 		return c, err
 	}
-	return c, to.checkCopy(ctx, c)
+	return to.checkCopy(ctx, c)
 }
 
 // checkEmpty refuses a ledger that has a record. One that was created and never written to is empty, except in a
 // bucket.
 func (l *Ledger) checkEmpty(ctx context.Context) error {
+	_, inBucket := l.db.(committer)
 	i, err := l.Info(ctx)
+	if inBucket && errors.Is(err, jit.ErrAltered) {
+		return &jit.Error{Attribute: "ledger", Err: err, Problem: fmt.Sprintf("%s has objects that are no whole ledger: "+
+			"a copy that was interrupted, or a ledger that is damaged", l.db.name()),
+			Hint: "copy to another prefix; if only a copy was interrupted, the objects below this one can be removed"}
+	}
 	if err != nil || i.ID == "" {
 		return err
 	}
@@ -72,7 +81,7 @@ func (l *Ledger) checkEmpty(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, inBucket := l.db.(committer); inBucket || grants || i.Events > 0 {
+	if inBucket || grants || i.Events > 0 {
 		return occupied(l.db.name(), i.ID)
 	}
 	return nil
@@ -83,20 +92,21 @@ func occupied(name, id string) error {
 		"%s is not empty: it has the ledger %s", name, id)
 }
 
-// checkCopy verifies the chains of a copy.
-func (l *Ledger) checkCopy(ctx context.Context, c Copied) error {
+// checkCopy verifies a copy.
+func (l *Ledger) checkCopy(ctx context.Context, c Copied) (Copied, error) {
 	r, err := l.Verify(ctx)
+	c.Mismatches = r.MismatchCount
 	switch {
 	case err != nil:
-		return err
+		return c, err
 	case len(r.Damage) > 0:
-		return jit.Errorf(jit.ErrAltered, "ledger", "restore "+c.From+" first, if `jit audit verify` finds the same",
+		return c, jit.Errorf(jit.ErrAltered, "ledger", "restore "+c.From+" first, if `jit audit verify` finds the same",
 			"the copy in %s is damaged: %s", c.To, r.Damage[0])
 	case r.Root != c.Root:
-		return jit.Errorf(jit.ErrAltered, "ledger", "stop everybody who writes to either, remove the copy and try again",
+		return c, jit.Errorf(jit.ErrAltered, "ledger", "stop everybody who writes to either, remove the copy and try again",
 			"the copy in %s has the root %s, and %s had %s", c.To, r.Root, c.From, c.Root)
 	}
-	return nil
+	return c, nil
 }
 
 // source is a ledger that is copied, as one transaction sees it.

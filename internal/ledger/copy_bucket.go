@@ -23,10 +23,11 @@ type filling struct {
 }
 
 // fill writes a copy into a bucket.
-func (b *inBucket) fill(ctx context.Context, s *source) error {
+func (b *inBucket) fill(ctx context.Context, s *source, from string) error {
 	if s.layout().old {
-		return jit.Errorf(nil, "ledger", "copy it to PostgreSQL or a file",
-			"the ledger has events from before there were several chains, which a bucket cannot hold")
+		return jit.Errorf(jit.ErrInvalid, "ledger", "copy it to PostgreSQL, or keep it for audits and begin a new ledger "+
+			"in the bucket when no grant is live here and `jit prune` has taken out those that are over",
+			"%s has events from before there were several chains, which a bucket cannot hold", from)
 	}
 	var events int64
 	err := s.tx.QueryRowContext(ctx, "SELECT count(*) FROM jit_log WHERE chain = $1", jit.AllChain).Scan(&events)
@@ -95,7 +96,7 @@ func chainRows(rows ...[]any) bucket.Table {
 	return bucket.Table{Name: chainTable, Columns: chainColumns, Rows: rows}
 }
 
-// shared writes which owners there are, and the positions of notices.
+// shared writes which owners there are, and the positions of notices. It comes first.
 func (f *filling) shared(ctx context.Context) error {
 	var chains [][]any
 	for _, owner := range f.owners() {
@@ -111,10 +112,7 @@ func (f *filling) shared(ctx context.Context) error {
 			tables = append(tables, t)
 		}
 	}
-	if len(tables) == 0 {
-		return nil
-	}
-	return f.append(ctx, sharedLog, tables...)
+	return f.append(ctx, sharedLog, tables...) // also without rows: it asks for the last commit
 }
 
 // owner writes the log of an owner.

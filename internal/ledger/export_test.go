@@ -20,3 +20,6 @@ func (l *Ledger) Validity() time.Duration {
 
 // SnapshotEach sets after how many commits this process stores a snapshot of a log in a bucket.
 func (l *Ledger) SnapshotEach(commits int64) { l.db.(*inBucket).snapshotEach = commits }
+
+// CopiedTables are the tables that a copy takes along.
+var CopiedTables = copied
