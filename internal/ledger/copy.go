@@ -45,7 +45,7 @@ func (l *Ledger) CopyTo(ctx context.Context, to *Ledger, wrote func(rows int64))
 			return err
 		}
 		if s.schema < len(l.migrations) {
-			return jit.Errorf(nil, "ledger", "let this version of jit write to it once, for example by `jit sweep`",
+			return jit.Errorf(nil, "ledger", "run `jit ledger migrate` on it first",
 				"%s has tables of schema version %d, and this program copies version %d", c.From, s.schema, len(l.migrations))
 		}
 		from := &source{state: s, tx: tx, fail: l.fail, wrote: wrote}
@@ -187,7 +187,7 @@ func (s *source) count(table string, rows int) {
 
 // copied are the tables of the record, in the order in which they are copied.
 var copied = []string{"jit_ledger", chainTable, "jit_policies", "jit_persons", "jit_runs", "jit_mark_scopes",
-	"jit_marks", oldTable, logTable, "jit_grants", "jit_leases"}
+	"jit_marks", oldTable, logTable, "jit_grants", "jit_due", "jit_leases"}
 
 // positions selects the leases with the positions of notices.
 const positions = " WHERE position > 0 AND holder <> ''"
@@ -198,7 +198,7 @@ func (l *Ledger) fill(ctx context.Context, s *source) error {
 	if err != nil {
 		return err
 	}
-	if err := l.migrate(ctx, db); err != nil {
+	if err := l.migrate(ctx, db, func(int) {}); err != nil {
 		return err
 	}
 	return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {

@@ -123,6 +123,9 @@ func (f *filling) owner(ctx context.Context, owner string) error {
 	if err := f.pages(ctx, owner, "jit_grants", " WHERE owner = $1 ORDER BY id"); err != nil {
 		return fmt.Errorf("copy the grants of %s: %w", owner, err)
 	}
+	if err := f.pages(ctx, owner, "jit_due", " WHERE owner = $1 ORDER BY id"); err != nil {
+		return fmt.Errorf("copy the due work of %s: %w", owner, err)
+	}
 	return nil
 }
 
@@ -132,6 +135,7 @@ func (f *filling) all(ctx context.Context) error {
 	for _, from := range []struct{ name, where string }{
 		{"jit_ledger", ""}, {"jit_policies", ""}, {"jit_persons", ""}, {"jit_runs", ""}, {"jit_mark_scopes", ""},
 		{"jit_marks", ""}, {"jit_grants", " WHERE owner NOT IN (SELECT chain FROM jit_chains)"},
+		{"jit_due", " WHERE owner NOT IN (SELECT chain FROM jit_chains)"},
 	} {
 		t, err := f.table(ctx, from.name, from.where)
 		if err != nil {
