@@ -54,6 +54,9 @@ func VersityGW() Program {
 	return Program{Name: "versitygw", module: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw"}
 }
 
+// OPA evaluates a query of the Open Policy Agent.
+func OPA() Program { return Program{Name: "opa", module: "opa", pkg: "."} }
+
 // FakeGCS is a server that answers as Google Cloud Storage does.
 func FakeGCS() Program {
 	return Program{Name: "fake-gcs-server", module: "fakegcs", pkg: "github.com/fsouza/fake-gcs-server"}

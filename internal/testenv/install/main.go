@@ -1,10 +1,10 @@
-// Command install installs the servers for the acceptance tests: the programs kubeapi, tofu, versitygw and
-// fake-gcs-server, a virtual environment with moto, a folder with azurite and a recent terraform in the test cache and,
-// on Debian with root or password-less sudo, the packages with PostgreSQL, PgBouncer, OpenSSH, Python, Node.js,
-// Chromium, promtool, faketime, make, git and a C compiler. Existing ones stay as they are.
+// Command install installs the servers for the acceptance tests: the programs kubeapi, tofu, versitygw,
+// fake-gcs-server and opa, a virtual environment with moto, a folder with azurite and a recent terraform in the test
+// cache and, on Debian with root or password-less sudo, the packages with PostgreSQL, PgBouncer, OpenSSH, Python,
+// Node.js, Chromium, promtool, faketime, make, git and a C compiler. Existing ones stay as they are.
 //
-// Usage: install [packages] [moto] [azurite] [terraform] [kubeapi] [tofu] [versitygw] [fakegcs]; without arguments,
-// all.
+// Usage: install [packages] [moto] [azurite] [terraform] [kubeapi] [tofu] [versitygw] [fakegcs] [opa]; without
+// arguments, all.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	defer stop()
 	parts := flag.Args()
 	if len(parts) == 0 {
-		parts = []string{"packages", "moto", "azurite", "terraform", "kubeapi", "tofu", "versitygw", "fakegcs"}
+		parts = []string{"packages", "moto", "azurite", "terraform", "kubeapi", "tofu", "versitygw", "fakegcs", "opa"}
 	}
 	if err := run(ctx, parts); err != nil {
 		fmt.Fprintln(os.Stderr, "install:", err)
@@ -42,9 +42,10 @@ func main() {
 // run installs the parts in the order given.
 func run(ctx context.Context, parts []string) error {
 	builds := map[string]built{"kubeapi": cache.KubeAPI(), "tofu": cache.Tofu(), "versitygw": cache.VersityGW(),
-		"fakegcs": cache.FakeGCS(), "moto": cache.Moto(), "azurite": cache.Azurite(), "terraform": cache.Terraform()}
+		"fakegcs": cache.FakeGCS(), "opa": cache.OPA(), "moto": cache.Moto(), "azurite": cache.Azurite(),
+		"terraform": cache.Terraform()}
 	for _, part := range parts {
-		err := fmt.Errorf("%q is not one of packages, moto, azurite, terraform, kubeapi, tofu, versitygw, fakegcs", part)
+		err := fmt.Errorf("%q is not one of packages, moto, azurite, terraform, kubeapi, tofu, versitygw, fakegcs, opa", part)
 		if b, ok := builds[part]; ok {
 			err = build(ctx, part, b)
 		} else if part == "packages" {
