@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -68,15 +70,28 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 	return loaded, nil
 }
 
-// guardAnswers does [jit.GuardAnswer] with each answer before the SDK reads it.
+// guardAnswers does [jit.GuardAnswer] with each answer before the SDK reads it, and tells each exchange to whom the
+// context names.
 func guardAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("GuardAnswers", func(
 		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
 	) (middleware.DeserializeOutput, middleware.Metadata, error) {
+		began := time.Now()
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		sent, isSent := in.Request.(*smithyhttp.Request)
-		if answer, ok := out.RawResponse.(*smithyhttp.Response); ok && isSent && answer.Response != nil {
+		answer, ok := out.RawResponse.(*smithyhttp.Response)
+		if ok = ok && isSent && answer.Response != nil; ok {
 			jit.GuardAnswer(sent.Header, answer.Response)
+		}
+		if tell := jit.Exchanges(ctx); tell != nil && isSent {
+			var response *http.Response
+			if ok {
+				response = answer.Response
+			}
+			e := jit.ExchangeOf(sent.Request, response, err, began)
+			e.Request = awsmiddleware.GetServiceID(ctx) + " " + awsmiddleware.GetOperationName(ctx)
+			_, _ = fmt.Sscanf(sent.Header.Get("Amz-Sdk-Request"), "attempt=%d", &e.Attempt) // else it is not known
+			tell(e)
 		}
 		return out, metadata, err
 	}), middleware.After)

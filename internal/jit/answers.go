@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // maxAnswer and maxRefusal limit how much of an answer is read, in bytes.
@@ -20,7 +21,8 @@ const (
 // minSecret is the shortest value of a header that is taken out of answers.
 const minSecret = 6
 
-// GuardAnswers returns a transport that does [GuardAnswer] with each answer of another one. It must see the credentials
+// GuardAnswers returns a transport that does [GuardAnswer] with each answer of another one, and tells each exchange to
+// whom the context names: see [WithExchanges]. It must see the credentials
 // in the headers of the request, so it belongs below what adds them.
 func GuardAnswers(next http.RoundTripper) http.RoundTripper { return guard{next} }
 
@@ -28,9 +30,15 @@ type guard struct{ next http.RoundTripper }
 
 // RoundTrip makes the request.
 func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	began, tell := time.Now(), Exchanges(r.Context())
 	answer, err := g.next.RoundTrip(r)
 	if err == nil {
 		GuardAnswer(r.Header, answer)
+	}
+	if tell != nil {
+		e := ExchangeOf(r, answer, err, began)
+		e.Key = keyOf(r)
+		tell(e)
 	}
 	return answer, err
 }

@@ -114,6 +114,7 @@ func (a *revokeAction) Invoke(ctx context.Context, req action.InvokeRequest, res
 		defer mu.Unlock()
 		done++
 		g := grants[i]
+		logOutcome(ctx, "revoke", g, err)
 		switch {
 		case errors.Is(err, jit.ErrRemains):
 			addWarning(&resp.Diagnostics, "The access has ended, and a sweep cleans up", err)

@@ -143,6 +143,7 @@ func (e *ephemeralGrant) preview(ctx context.Context, request broker.Request, di
 		return // the apply judges with everything known
 	}
 	d, err := e.Broker.PreviewOneRun(ctx, request)
+	logDecision(ctx, "plan of a grant for one run", d.Grant, d, err)
 	if err != nil {
 		addError(diags, "Cannot plan the grant", err)
 		return
@@ -153,6 +154,7 @@ func (e *ephemeralGrant) preview(ctx context.Context, request broker.Request, di
 // grant grants, and waits until the access is in force. After an error it takes back what it may have given.
 func (e *ephemeralGrant) grant(ctx context.Context, request broker.Request, diags *diag.Diagnostics) jit.Grant {
 	g, err := e.Broker.GrantOneRun(ctx, request)
+	logOutcome(ctx, "open", g, err)
 	if err == nil && !e.openGrants.add(g) {
 		err = errStopped
 	}

@@ -48,6 +48,7 @@ func (r *grantResource) Update(ctx context.Context, req resource.UpdateRequest, 
 			return
 		}
 		g, err := r.Broker.Change(ctx, state.remembered(r.backend), request)
+		logOutcome(ctx, "change", g, err)
 		if err != nil {
 			addError(&resp.Diagnostics, "Cannot change the grant", err)
 			return
@@ -222,6 +223,7 @@ func (r *grantResource) planChange(
 	if err == nil {
 		err = config.checkEnds(d.Grant, true)
 	}
+	logDecision(ctx, "plan of a change", before, d, err)
 	if err != nil {
 		addError(diags, "Cannot plan the change", err)
 		return

@@ -40,6 +40,7 @@ func (r *grantResource) Create(ctx context.Context, req resource.CreateRequest, 
 	if err == nil {
 		g, err = r.await(ctx, g, &resp.Diagnostics)
 	}
+	logOutcome(ctx, "create", g, err)
 	if err != nil {
 		addError(&resp.Diagnostics, "Cannot grant", err)
 		var may bool

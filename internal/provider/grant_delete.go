@@ -44,6 +44,7 @@ func (r *grantResource) Delete(ctx context.Context, req resource.DeleteRequest, 
 		return
 	}
 	g, kept, err := r.Broker.Revoke(ctx, revocation)
+	logOutcome(ctx, "destroy", g, err)
 	if other, is := r.anothers(ctx, revocation.Grant.ID, err); is && !other.Live(r.Broker.Now()) {
 		return // the grant is over, and its record belongs to the other owner
 	}

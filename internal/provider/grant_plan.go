@@ -164,6 +164,7 @@ func (r *grantResource) preview(
 			err = config.checkEnds(p.Grant, p.Met)
 		}
 	}
+	logDecision(ctx, "plan of a grant", g, p, err)
 	if err != nil {
 		addError(diags, "Cannot plan the grant", err)
 		return p, false

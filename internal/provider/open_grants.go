@@ -88,6 +88,7 @@ func (b *backend) endOne(ctx context.Context, g jit.Grant, diags *diag.Diagnosti
 	ctx, stop := context.WithTimeout(ctx, defaultTimeout)
 	defer stop()
 	_, _, err := b.Broker.Revoke(ctx, broker.Revocation{Grant: g, Reason: runClosed})
+	logOutcome(ctx, "close", g, err)
 	switch {
 	case err != nil && hasEnded(err):
 		addWarning(diags, "The grant has ended, and a sweep cleans up", err)

@@ -45,12 +45,16 @@ func Serve(version string, debugging bool) error {
 	if !debugging { // then Terraform does not start this process, which serves many runs
 		run = runID()
 	}
+	var wrap func(string, jit.Platform) jit.Platform
+	if logs() {
+		wrap = Trace
+	}
 	var mu sync.Mutex
 	var opened []*config.Runtime
 	served := &jitProvider{version: version}
 	served.open = func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
 		runtime, err := config.Open(ctx, s, config.Options{
-			Source: jit.FromTerraform, Run: run, Keep: config.KeepForPlan,
+			Source: jit.FromTerraform, Run: run, Keep: config.KeepForPlan, Wrap: wrap,
 		})
 		if err == nil {
 			mu.Lock()
@@ -79,16 +83,24 @@ func Serve(version string, debugging bool) error {
 // Terraform reads every line and drops it, which takes much of the time of a plan. Call it before the provider is
 // served.
 func Quiet() {
-	for _, variable := range os.Environ() {
-		name, value, _ := strings.Cut(variable, "=")
-		asks := name == "TF_LOG" || strings.HasPrefix(name, "TF_LOG_PROVIDER") || strings.HasPrefix(name, "TF_LOG_SDK")
-		if asks && value != "" {
-			return
-		}
+	if logs() {
+		return
 	}
 	for _, name := range []string{"TF_LOG_SDK", "TF_LOG_PROVIDER_JIT"} {
 		_ = os.Setenv(name, "off") // a name without = and NUL can be set
 	}
+}
+
+// logs reports whether one of Terraform's variables asks for the logs of providers.
+func logs() bool {
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		asks := name == "TF_LOG" || strings.HasPrefix(name, "TF_LOG_PROVIDER") || strings.HasPrefix(name, "TF_LOG_SDK")
+		if asks && value != "" && !strings.EqualFold(value, "off") {
+			return true
+		}
+	}
+	return false
 }
 
 // New returns the constructor of the provider. The provider opens its block with open.
