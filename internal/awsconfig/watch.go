@@ -24,6 +24,8 @@ type Watch struct {
 	// OnCall, if not nil, is called before each request, including retries, with the name of the operation, such as
 	// "PutUserPolicy".
 	OnCall func(operation string)
+	// Agent stands before the SDK's own user agent.
+	Agent string
 
 	clock jit.ServerClock
 }
@@ -35,6 +37,7 @@ func (w *Watch) Attach(to *aws.Config) {
 		if w.OnCall != nil {
 			w.OnCall(awsmiddleware.GetOperationName(ctx))
 		}
+		w.sign(in.Request)
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		answer, _ := out.RawResponse.(*smithyhttp.Response)
 		if answer != nil && answer.Response != nil {
@@ -48,6 +51,15 @@ func (w *Watch) Attach(to *aws.Config) {
 	to.APIOptions = append(to.APIOptions[:len(to.APIOptions):len(to.APIOptions)], func(stack *middleware.Stack) error {
 		return stack.Deserialize.Add(follow, middleware.Before) // it sees the errors of answers that cannot be read
 	})
+}
+
+// sign puts our user agent before that of the SDK. Signatures leave this header out. A retry may have it already.
+func (w *Watch) sign(request any) {
+	const name = "User-Agent"
+	sent, ok := request.(*smithyhttp.Request)
+	if ok && w.Agent != "" && !strings.HasPrefix(sent.Header.Get(name), w.Agent) {
+		sent.Header.Set(name, w.Agent+" "+sent.Header.Get(name))
+	}
 }
 
 // Clock is the time that the latest answer gave; zero before the first.

@@ -188,7 +188,8 @@ func (p *program) open(
 		}
 		return inner
 	}
-	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: wrap, Warn: p.warn})
+	return config.Open(ctx, s, config.Options{Now: p.Now, Source: source, Wrap: wrap, Warn: p.warn,
+		UserAgent: p.userAgent()})
 }
 
 // warn prints a warning of a target about a change that it made. It is safe for concurrent use.

@@ -212,7 +212,8 @@ func (p *program) atDesk(ctx context.Context, a *ask, do func(context.Context, *
 	rt, err := config.Open(
 		ctx,
 		s,
-		config.Options{Now: p.Now, Source: jit.FromCLI, Run: rand.Text(), Wrap: wrap, Warn: p.warn},
+		config.Options{Now: p.Now, Source: jit.FromCLI, Run: rand.Text(), Wrap: wrap, Warn: p.warn,
+			UserAgent: p.userAgent()},
 	)
 	if err != nil {
 		return err

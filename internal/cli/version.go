@@ -5,11 +5,16 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 func (p *program) versionLine() string {
 	return fmt.Sprintf("jit %s (%s, %s/%s)\n", p.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
+
+// userAgent says in requests to targets that jit makes them.
+func (p *program) userAgent() string { return jit.UserAgent(p.Version, "") }
 
 func (p *program) versionCommand() *cobra.Command {
 	cmd := leaf(&cobra.Command{

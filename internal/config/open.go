@@ -36,6 +36,8 @@ type Options struct {
 	// Warn receives the warnings of targets about changes that were made; nil is the log. It is safe for concurrent
 	// use.
 	Warn func(text string)
+	// UserAgent says in requests to targets which program makes them.
+	UserAgent string
 }
 
 // Runtime is everything that the settings describe, open and ready.
@@ -144,8 +146,9 @@ func openTarget(
 	name string, c platform.Config, o Options, l *ledger.Ledger, b *broker.Broker,
 ) (jit.Platform, error) {
 	services := jit.Services{
-		Now:    o.Now,
-		Claims: l.Claims(),
+		Now:       o.Now,
+		Claims:    l.Claims(),
+		UserAgent: o.UserAgent,
 		// the next sweep repeats it
 		Tidied: func(ctx context.Context, gone []jit.Marker) { _ = b.Tidied(ctx, gone) },
 	}

@@ -1,6 +1,7 @@
 package jit
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -45,6 +46,27 @@ type Services struct {
 	Tidied func(ctx context.Context, gone []Marker)
 	// Warn, if not nil, receives what a user must know of a change that was made. Without it, warnings go to the log.
 	Warn func(text string)
+	// UserAgent says in requests which program makes them; empty is [UserAgent] without a version.
+	UserAgent string
+}
+
+// Agent returns the user agent of requests.
+func (s Services) Agent() string { return cmp.Or(s.UserAgent, UserAgent("", "")) }
+
+// UserAgent returns the user agent of a version of this program, with a text that the user appends. Line breaks and
+// other characters that a header cannot hold are left out.
+func UserAgent(version, appended string) string {
+	agent := "terraform-provider-jit"
+	if version != "" {
+		agent += "/" + version
+	}
+	visible := func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}
+	return strings.TrimSpace(agent + " " + strings.Map(visible, appended))
 }
 
 // Describer is a platform whose Check returns bounds only; it must be asked for the actual traits of a binding.

@@ -37,6 +37,9 @@ type Opener func(ctx context.Context, s config.Settings) (*config.Runtime, error
 // Address is the registry address of the provider.
 const Address = "registry.terraform.io/jitaccess/jit"
 
+// appendAgent names the variable with a text that providers append to their user agents.
+const appendAgent = "TF_APPEND_USER_AGENT"
+
 // Serve serves the provider until Terraform stops it, or with debugging until it is interrupted. It then closes the
 // ledgers, which leaves a SQLite ledger as one file.
 func Serve(version string, debugging bool) error {
@@ -55,6 +58,7 @@ func Serve(version string, debugging bool) error {
 	served.open = func(ctx context.Context, s config.Settings) (*config.Runtime, error) {
 		runtime, err := config.Open(ctx, s, config.Options{
 			Source: jit.FromTerraform, Run: run, Keep: config.KeepForPlan, Wrap: wrap,
+			UserAgent: jit.UserAgent(version, os.Getenv(appendAgent)),
 		})
 		if err == nil {
 			mu.Lock()

@@ -93,7 +93,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 		return nil, err
 	}
 	return &Platform{
-		cfg: cfg, load: cfg.Load, watch: awsconfig.Watch{Now: s.Now}, ledger: s.Claims,
+		cfg: cfg, load: cfg.Load, watch: awsconfig.Watch{Now: s.Now, Agent: s.Agent()}, ledger: s.Claims,
 		pace: pace{limit: rate.NewLimiter(perSecond, 1), tick: time.Second, patience: 2 * time.Minute,
 			lag: jit.CloudLag},
 		slots:    make(chan struct{}, outstanding),

@@ -38,9 +38,10 @@ type Platform struct {
 	// goroutines at a time.
 	OnCall func(op string)
 
-	cfg  Config
-	now  func() time.Time
-	pace pace
+	cfg   Config
+	now   func() time.Time
+	agent string
+	pace  pace
 
 	// clock is Azure's time.
 	clock jit.ServerClock
@@ -68,7 +69,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 		return nil, err
 	}
 	return &Platform{
-		cfg: cfg, now: s.Now,
+		cfg: cfg, now: s.Now, agent: s.Agent(),
 		sent: map[string][]sentRequest{}, wrote: map[string]map[string]written{},
 		pace: pace{
 			tick: 10 * time.Second, recheck: 2 * time.Second, replication: 2 * time.Minute, patience: 2 * time.Minute,

@@ -58,7 +58,6 @@ func (p *Platform) client() (*client, error) {
 	endpoints, unencrypted := p.cfg.cloud()
 	options := &arm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{
 		Cloud: endpoints, Transport: guarded(), InsecureAllowCredentialWithHTTP: unencrypted,
-		Telemetry: policy.TelemetryOptions{ApplicationID: "terraform-provider-jit"},
 		Retry: policy.RetryOptions{
 			MaxRetries: retries, RetryDelay: p.pace.tick / 10, MaxRetryDelay: p.pace.throttle, TryTimeout: callTimeout,
 		},
@@ -95,6 +94,8 @@ func (w watch) Do(r *policy.Request) (*http.Response, error) {
 		}
 		hook(op)
 	}
+	// An application id of the SDK is too short for the version.
+	r.Raw().Header.Set("User-Agent", w.platform.agent+" "+r.Raw().Header.Get("User-Agent"))
 	answer, err := r.Next()
 	if err == nil {
 		w.platform.clock.Read(answer.Header, w.platform.now())

@@ -23,7 +23,6 @@ import (
 const (
 	// maxAnswer limits an answer, in bytes. A policy at its limits has less than 2 MiB.
 	maxAnswer  = 16 << 20
-	userAgent  = "terraform-provider-jit"
 	oauthScope = "https://www.googleapis.com/auth/cloud-platform"
 )
 
@@ -32,6 +31,8 @@ const (
 type client struct {
 	http *http.Client
 	now  func() time.Time
+	// agent is the user agent.
+	agent string
 }
 
 // client returns the client, which the first use makes. A failure is tried again at the next call: a file may appear
@@ -58,7 +59,7 @@ func (p *Platform) client(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.opened = &client{now: p.now, http: patient(authorized)}
+	p.opened = &client{now: p.now, http: patient(authorized), agent: p.agent}
 	return p.opened, nil
 }
 
@@ -210,7 +211,7 @@ func (c *client) call(
 	if err != nil {
 		return reading{}, err
 	}
-	r.Header.Set("User-Agent", userAgent)
+	r.Header.Set("User-Agent", c.agent)
 	r.Header.Set("Content-Type", "application/json")
 	if etag != "" {
 		r.Header.Set("If-Match", etag)

@@ -29,6 +29,7 @@ type Platform struct {
 	now    func() time.Time
 	tidied func(ctx context.Context, gone []jit.Marker)
 	ledger jit.Claims
+	agent  string
 
 	mu     sync.Mutex
 	opened *client // nil until the first call
@@ -42,7 +43,8 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{cfg: cfg, now: s.Now, ledger: s.Claims, tidied: s.Tidied, answers: map[resource]reading{}}, nil
+	return &Platform{cfg: cfg, now: s.Now, ledger: s.Claims, tidied: s.Tidied, agent: s.Agent(),
+		answers: map[resource]reading{}}, nil
 }
 
 // Kind returns "gcp".
@@ -87,6 +89,7 @@ func (c *client) search(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.UserAgent = c.agent
 	var all []string
 	add := func(scope, state string) {
 		if state == active {
@@ -137,6 +140,7 @@ func (c *client) bucketsOf(ctx context.Context, project resource) ([]string, err
 	if err != nil {
 		return nil, err
 	}
+	s.UserAgent = c.agent
 	var all []string
 	err = s.Buckets.List(project.project()).Fields("items/name", "nextPageToken").Pages(ctx,
 		func(page *storage.Buckets) error {

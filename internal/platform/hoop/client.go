@@ -38,6 +38,8 @@ type client struct {
 	base *url.URL
 	key  string
 	now  func() time.Time
+	// agent is the user agent.
+	agent string
 	// onCall is called before each attempt of a request, with "read" or "write".
 	onCall func(op string)
 	// safe repeats requests that got no answer. once does not; it is for requests that are not idempotent.
@@ -57,8 +59,8 @@ type clock struct {
 	transit time.Duration
 }
 
-func newClient(base *url.URL, key string, now func() time.Time) *client {
-	c := &client{base: base, key: key, now: now, onCall: func(string) {}}
+func newClient(base *url.URL, key string, s jit.Services) *client {
+	c := &client{base: base, key: key, now: s.Now, agent: s.Agent(), onCall: func(string) {}}
 	transport := cleanhttp.DefaultPooledTransport()
 	transport.MaxIdleConnsPerHost = parallel
 	plain := &http.Client{
@@ -186,7 +188,7 @@ func (c *client) disconnect() { c.safe.HTTPClient.CloseIdleConnections() }
 
 // sign adds the key. A current key is a bearer token; an older one has a header of its own.
 func (c *client) sign(h http.Header) {
-	h.Set("User-Agent", "terraform-provider-jit")
+	h.Set("User-Agent", c.agent)
 	if strings.HasPrefix(c.key, "xapi-") || strings.Contains(c.key, "|") {
 		h.Set("Api-Key", c.key)
 		return

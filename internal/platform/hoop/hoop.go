@@ -51,7 +51,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Platform{client: newClient(base, cfg.APIKey, s.Now), cfg: cfg, patience: listPatience}
+	p := &Platform{client: newClient(base, cfg.APIKey, s), cfg: cfg, patience: listPatience}
 	p.onCall = func(op string) {
 		if p.OnCall != nil {
 			p.OnCall(op)

@@ -79,7 +79,7 @@ func (p *Platform) client() (*client, error) {
 
 // open returns a client with the settings.
 func (p *Platform) open(config *rest.Config) (*client, error) {
-	config.UserAgent = "terraform-provider-jit"
+	config.UserAgent = p.agent
 	config.Timeout = callTimeout
 	config.QPS = -1 // parallel limits us; the default, 5 a second, is for controllers
 	config.WarningHandler = rest.NoWarnings{}

@@ -36,6 +36,7 @@ type Platform struct {
 	everywhere *batch.Queue[struct{}, listing]
 
 	cfg   Config
+	agent string
 	now   func() time.Time
 	clock jit.ServerClock
 	warn  func(text string)
@@ -60,7 +61,7 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Platform{cfg: cfg, now: s.Now, warn: s.Warn, told: map[string]bool{}}
+	p := &Platform{cfg: cfg, now: s.Now, agent: s.Agent(), warn: s.Warn, told: map[string]bool{}}
 	p.everywhere = batch.NewQueue(p.listEverywhere)
 	if p.warn == nil {
 		p.warn = func(text string) { slog.Warn(text) }
