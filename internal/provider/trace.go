@@ -13,8 +13,8 @@ import (
 )
 
 // Trace logs the calls on a target, and each request to its server, for TF_LOG=TRACE. It logs no header, no query and
-// no body, and names principals and reasons only in the texts of errors, which Terraform shows as well. It goes inside
-// the batching, so each line is a real call.
+// no body. It names principals and reasons only in paths, and in the texts of errors, which Terraform shows as well. It
+// goes inside the batching, so each line is a real call.
 func Trace(target string, p jit.Platform) jit.Platform {
 	t := traced{Platform: p, target: target}
 	if d, ok := p.(jit.Describer); ok {
@@ -66,6 +66,13 @@ func (p *traced) Read(ctx context.Context, scope string) (jit.Snapshot, error) {
 	ctx, done := p.call(ctx, "Read", scope, 0)
 	snapshot, err := p.Platform.Read(ctx, scope)
 	done(err)
+	if advise := snapshot.Advise; advise != nil {
+		snapshot.Advise = func(ctx context.Context, b jit.Binding) []jit.Advice {
+			ctx, done := p.call(ctx, "Advise", scope, 0)
+			defer done(nil)
+			return advise(ctx, b)
+		}
+	}
 	return snapshot, err
 }
 

@@ -68,8 +68,8 @@ func New(cfg Config, s jit.Services) (*Platform, error) {
 			return nil, err
 		}
 	}
-	return &Platform{cfg: cfg, now: s.Now, watch: awsconfig.Watch{Now: s.Now, Agent: s.Agent()}, settling: settling, looking: settling,
-		pause:   shortestPause,
+	return &Platform{cfg: cfg, now: s.Now, watch: awsconfig.Watch{Now: s.Now, Agent: s.Agent()},
+		settling: settling, looking: settling, pause: shortestPause,
 		retryer: awsconfig.Retryer, written: memory{writes: map[item]write{}},
 		plans: plans{of: map[string][]planned{}}}, nil
 }
