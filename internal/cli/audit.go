@@ -21,8 +21,17 @@ func (p *program) auditCommand() *cobra.Command {
 }
 
 func (p *program) auditVerifyCommand() *cobra.Command {
-	var head headCheck
+	head := headCheck{flag: "--head"}
 	var owner string
+	check := func() error {
+		if head.since && head.file == "" {
+			return jit.Invalid("--since-head", "name the head with --head", "there is no head")
+		}
+		if owner == "" {
+			return nil
+		}
+		return jit.CheckOwner(owner)
+	}
 	cmd := p.command(&cobra.Command{
 		Use:   "verify [URL]",
 		Args:  cobra.MaximumNArgs(1),
@@ -47,26 +56,21 @@ against it with --head: the same ledger must still have the same events with tho
 must have signed the head. Without --head, jit does not notice if somebody removed the last events of a chain together
 with the rows that they describe.
 
+On a large record, --since-head checks only what is newer than the head: the events after it, all policies and persons,
+and with all their events the grants that are open or that newer events tell of. It trusts the other events up to the
+head, so check the whole record from time to time too.
+
 Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the command line or the settings are wrong.`,
 		Example: `  jit audit verify
   jit audit verify --owner payments --json
   jit audit verify "s3://example-state/jit?region=eu-central-1"`,
-	}, func([]string) error {
-		if owner == "" {
-			return nil
-		}
-		return jit.CheckOwner(owner)
-	}, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, owner, head) })
+	}, func([]string) error { return check() }, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, owner, head) })
 	bySettings := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return bySettings(cmd, args)
 		}
-		err := ledger.CheckURL(args[0])
-		if err == nil && owner != "" {
-			err = jit.CheckOwner(owner)
-		}
-		if err != nil {
+		if err := cmp.Or(ledger.CheckURL(args[0]), check()); err != nil {
 			return usage(err)
 		}
 		return p.limited(cmd.Context(), func(ctx context.Context) error {
@@ -75,6 +79,7 @@ Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the c
 	}
 	cmd.Flags().StringVar(&owner, "owner", "", "check only the chain and the grants of this `owner`, and the rules")
 	cmd.Flags().StringVar(&head.file, "head", "", "also check that the record still has the head in this `file`")
+	cmd.Flags().BoolVar(&head.since, "since-head", false, "with --head: check only what is newer than the head")
 	cmd.Flags().StringVar(&head.signer, "signer", "", "with --head: the `file` of the public SSH key that signed it")
 	p.jsonFlag(cmd)
 	return cmd
@@ -88,6 +93,8 @@ type verified struct {
 	Behind      string `json:"behind,omitempty"`
 	HeadChecked bool   `json:"head_checked"`
 	Signed      bool   `json:"head_signature_checked,omitempty"`
+	// Since is the time of the head, if only what is newer was checked.
+	Since string `json:"since,omitempty"`
 }
 
 func (v verified) OK() bool { return v.Report.OK() && v.HeadProblem == "" && v.Behind == "" }
@@ -112,18 +119,11 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, owner str
 	if err != nil {
 		return err
 	}
-	v := verified{HeadChecked: kept != nil, Signed: signed}
-	if owner == "" {
-		v.Report, err = rt.Ledger.Verify(ctx)
-	} else {
-		v.Report, err = rt.Ledger.VerifyOwner(ctx, owner)
-	}
-	if err == nil && kept != nil {
-		v.HeadProblem, err = kept.missingFrom(ctx, rt, v.Report)
-	}
+	v, err := verify(ctx, rt, owner, kept, head.since)
 	if err != nil {
 		return unreadable(err)
 	}
+	v.Signed = signed
 	if err := rt.Ledger.Recall(ctx); errors.Is(err, jit.ErrBehind) {
 		v.Behind = err.Error()
 	}
@@ -142,6 +142,27 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, owner str
 		return notDone(notIntact(v.Report))
 	}
 	return nil
+}
+
+// verify checks the record, and that it has the head if there is one; since: only what is newer than the head.
+func verify(ctx context.Context, rt *config.Runtime, owner string, kept *auditHead, since bool) (v verified, err error) {
+	v.HeadChecked = kept != nil
+	switch {
+	case since:
+		var tips []jit.Tip
+		if tips, err = kept.tips(); err == nil {
+			v.Since = kept.At
+			v.Report, err = rt.Ledger.VerifySince(ctx, owner, tips)
+		}
+	case owner == "":
+		v.Report, err = rt.Ledger.Verify(ctx)
+	default:
+		v.Report, err = rt.Ledger.VerifyOwner(ctx, owner)
+	}
+	if err == nil && kept != nil {
+		v.HeadProblem, err = kept.missingFrom(ctx, rt, v.Report)
+	}
+	return v, err
 }
 
 func notIntact(r ledger.Report) error {
@@ -165,7 +186,11 @@ func (p *program) printVerified(v verified) error {
 	if v.Grants == 1 {
 		agree = "agrees"
 	}
-	_, err := fmt.Fprintf(p.out, "The record%s is intact: %s, %s that %s with them, root %s.\n", of(v.Owner),
+	since := ""
+	if v.Since != "" {
+		since = " since the head of " + v.Since
+	}
+	_, err := fmt.Fprintf(p.out, "The record%s is intact%s: %s, %s that %s with them, root %s.\n", of(v.Owner), since,
 		counted(v.Events, "event"), counted(v.Grants, "grant"), agree, cmp.Or(v.Root, "none"))
 	if !v.HeadChecked && v.Events > 0 {
 		fmt.Fprintln(p.out, "A cut tail goes unnoticed without --head: "+

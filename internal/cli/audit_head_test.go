@@ -279,3 +279,51 @@ func TestExportOfAPeriodWithAClockThatIsAhead(t *testing.T) {
 	w.run("audit", "export", "--since", half).wantCode(exitDone).wantOut(string(ahead.ID)).
 		wantNotOut(string(first.ID))
 }
+
+// Heads that follow each other seal the record: each check reads what is newer than the head before.
+func TestAuditSinceHead(t *testing.T) {
+	w := newWorld(t)
+	if out, err := keygen(t, nil, "-q", "-t", "ed25519", "-N", "", "-f", "alice"); err != nil {
+		t.Fatal(out, err)
+	}
+	first := w.grant("INC-1: a", "1h")
+	w.run("audit", "verify", "--since-head").wantCode(exitUsage).wantErr("--head")
+	w.run("audit", "head", "--signer", "alice.pub").wantCode(exitUsage).wantErr("--since")
+	w.run("audit", "head", "--since", "none.json").wantCode(exitUsage).wantErr("--since", "none.json")
+	w.run("audit", "head", "--sign", "alice", "-o", "head.json").wantCode(exitDone)
+	since := []string{"audit", "verify", "--head", "head.json", "--signer", "alice.pub", "--since-head"}
+	w.run(since...).wantCode(exitDone).wantOut("intact since the head of", "0 events, 1 grant that agrees")
+
+	w.now = w.now.Add(2 * time.Hour)
+	w.run("sweep").wantCode(exitDone)
+	second := w.grant("INC-2: b", "2h")
+	var r struct {
+		OK     bool
+		Events int64
+		Grants int64
+		Since  string
+	}
+	w.run(append(since, "--json")...).wantCode(exitDone).decode(&r)
+	if !r.OK || r.Events == 0 || r.Grants != 2 || r.Since == "" {
+		t.Errorf("since the head: %+v", r)
+	}
+	next := []string{"audit", "head", "--since", "head.json", "--signer", "alice.pub", "--sign", "alice", "-o", "next.json"}
+	w.run(next...).wantCode(exitDone)
+	w.run("audit", "verify", "--head", "next.json", "--signer", "alice.pub", "--since-head").wantCode(exitDone).
+		wantOut("0 events, 1 grant that agrees")
+	w.run("audit", "verify", "--head", "next.json", "--signer", "alice.pub").wantCode(exitDone)
+	w.run("audit", "head", "--since", "head.json").wantCode(exitDone).wantErr("signature of the head was not checked")
+
+	// What is open is checked, and so is what the newer events tell; what is over is trusted.
+	w.alter("UPDATE jit_grants SET reason = 'another' WHERE id = '" + string(first.ID) + "'")
+	w.run(append(since, "--json")...).wantCode(exitNotDone)
+	w.run("audit", "verify", "--head", "next.json", "--since-head").wantCode(exitDone)
+	w.run("audit", "verify", "--head", "next.json").wantCode(exitNotDone).wantOut(string(first.ID), "reason")
+	w.alter("UPDATE jit_grants SET reason = 'another' WHERE id = '" + string(second.ID) + "'")
+	w.run("audit", "verify", "--head", "next.json", "--since-head").wantCode(exitNotDone).wantOut(string(second.ID))
+	w.run(next...).wantCode(exitNotDone).wantErr("not intact")
+
+	w.alter("DELETE FROM jit_log")
+	w.alter("DELETE FROM jit_chains")
+	w.run("audit", "head", "--since", "next.json").wantCode(exitNotDone)
+}

@@ -24,6 +24,9 @@ type verifier struct {
 	runs map[string]string
 	// persons are those who could decide, at each time.
 	persons approval.History
+	// since are the heads after which events are checked; nil if all are. Then v looks at some grants only.
+	since  map[string]tip
+	grants some
 }
 
 // chains returns the chains to check: of an owner and all, or else every one that has a row or an event.
@@ -33,7 +36,7 @@ func (v *verifier) chains(ctx context.Context, owner string) ([]string, error) {
 	}
 	var others []string
 	if v.state.layout().log {
-		stored, err := collect(ctx, v.tx, scanOne[string], "SELECT DISTINCT chain FROM jit_log")
+		stored, err := v.storedChains(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -50,15 +53,19 @@ func (v *verifier) chains(ctx context.Context, owner string) ([]string, error) {
 // check checks one chain.
 func (v *verifier) check(ctx context.Context, chain string) error {
 	if jit.ChainOf(chain) != chain {
-		return v.walk(ctx, chain, func(e jit.Event) { // it must not pass for one of [jit.AllChain]
+		return v.walk(ctx, chain, 0, func(e jit.Event) { // it must not pass for one of [jit.AllChain]
 			v.report.Events++
 			v.report.Damage = append(v.report.Damage, Damage{chain, Inserted, e.Seq, e.Seq, "no owner has that name"})
 		}, v.misplaced)
 	}
 	end := v.state.tips[chain]
-	c := ChainReport{Tip: jit.Tip{Chain: chain, Seq: end.seq, Hash: end.hash}, VouchedFrom: 1}
-	f := follower{tip: tip{hash: v.state.genesis(chain)}, whole: true, all: v.state.all().seq}
-	err := v.walk(ctx, chain, func(e jit.Event) {
+	since := v.since[chain]
+	c := ChainReport{Tip: jit.Tip{Chain: chain, Seq: end.seq, Hash: end.hash}, VouchedFrom: since.seq + 1}
+	f := follower{tip: since, whole: true, all: v.state.all().seq}
+	if since.seq == 0 {
+		f.tip = tip{hash: v.state.genesis(chain)}
+	}
+	err := v.walk(ctx, chain, since.seq, func(e jit.Event) {
 		f.add(e)
 		v.add(e)
 	}, v.misplaced)
@@ -74,11 +81,14 @@ func (v *verifier) check(ctx context.Context, chain string) error {
 	found := newFindings(chain, v.state.genesis(chain), end)
 	// The neighbours of an event that does not match its hash show where it came from, so all are indexed first.
 	for _, visit := range []func(jit.Event){found.index, found.locate} {
-		if err := v.walk(ctx, chain, visit, func(jit.Event) {}); err != nil {
+		if err := v.walk(ctx, chain, 0, visit, func(jit.Event) {}); err != nil {
 			return err
 		}
 	}
 	damage, vouched := found.damage()
+	if len(damage) == 0 && since.seq > 0 && f.doubt == 0 {
+		damage = []Damage{{chain, Edited, since.seq, since.seq, "it is not the event that the head names"}}
+	}
 	if len(damage) == 0 {
 		damage = f.doubts(chain)
 	}
@@ -88,9 +98,13 @@ func (v *verifier) check(ctx context.Context, chain string) error {
 	return nil
 }
 
-// walk passes the events of a chain to visit, in the order of their sequence numbers, and those in the wrong table to
-// misplaced.
-func (v *verifier) walk(ctx context.Context, chain string, visit, misplaced func(jit.Event)) error {
+// walk passes the events of a chain after a sequence number to visit, in the order of their numbers, and those in the
+// wrong table to misplaced. 0 stands for all events, also for those without a number.
+func (v *verifier) walk(ctx context.Context, chain string, since int64, visit, misplaced func(jit.Event)) error {
+	after := ""
+	if since > 0 {
+		after = " AND seq > " + strconv.FormatInt(since, 10)
+	}
 	lay := v.state.layout()
 	if chain == jit.AllChain {
 		err := each(ctx, v.tx, scanEvent, func(e jit.Event) bool {
@@ -100,7 +114,7 @@ func (v *verifier) walk(ctx context.Context, chain string, visit, misplaced func
 				visit(e)
 			}
 			return true
-		}, selectFrom(oldTable)+" ORDER BY seq")
+		}, selectFrom(oldTable)+" WHERE 1 = 1"+after+" ORDER BY seq")
 		if err != nil || !lay.log {
 			return err
 		}
@@ -112,7 +126,7 @@ func (v *verifier) walk(ctx context.Context, chain string, visit, misplaced func
 			visit(e)
 		}
 		return true
-	}, selectFrom(logTable)+" WHERE chain = $1 ORDER BY seq", chain)
+	}, selectFrom(logTable)+" WHERE chain = $1"+after+" ORDER BY seq", chain)
 }
 
 // misplaced accuses an event that is stored where no program writes one.

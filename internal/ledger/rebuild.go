@@ -72,6 +72,9 @@ func (v *verifier) rebuild(ctx context.Context) error {
 			return err
 		}
 	}
+	if v.grants != nil {
+		return v.rebuildSome(ctx)
+	}
 	next := v.grantPages(v.tx, v.state.schema, v.report.Owner)
 	for {
 		page, more, err := next(ctx)
@@ -269,13 +272,17 @@ func (r *Report) compare(row storedRow, account *jit.Account) {
 // rowRemoved is the problem of a grant or policy without a row.
 const rowRemoved = "its row was removed, but its events are still there"
 
-// removed adds the grants that have events but no row. Bindings that the ledger does not know also have events, but
-// were never requested.
-func (v *verifier) removed(ctx context.Context) error {
+// removed adds the grants, all or those with these ids, that have events but no row. Bindings that the ledger does not
+// know also have events, but were never requested.
+func (v *verifier) removed(ctx context.Context, ids ...jit.ID) error {
 	var args []any
-	only := ""
+	only, among := "", ""
 	if v.report.Owner != "" {
 		only, args = " AND chain = $1", []any{jit.ChainOf(v.report.Owner)}
+	}
+	if len(ids) > 0 {
+		args = append(args, v.list(texts(ids)))
+		among = " AND grant_id" + v.among(numbered(len(args)))
 	}
 	return each(ctx, v.tx, scanOne[jit.ID], func(id jit.ID) bool {
 		v.report.add(Mismatch{Grant: id, Problem: rowRemoved})
@@ -288,7 +295,7 @@ func (v *verifier) removed(ctx context.Context) error {
 		if table == logTable {
 			of = only
 		}
-		return "SELECT grant_id FROM " + table + " WHERE grant_id <> '' AND kind IN ('requested', 'adopted')" + of
+		return "SELECT grant_id FROM " + table + " WHERE grant_id <> '' AND kind IN ('requested', 'adopted')" + of + among
 	})+") AS asked WHERE NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = asked.grant_id)", args...)
 }
 

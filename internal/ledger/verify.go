@@ -36,11 +36,12 @@ type Report struct {
 type ChainReport struct {
 	// Tip is the last event by jit_chains.
 	jit.Tip
-	// Events counts the stored events.
+	// Events counts the stored events, those that were checked.
 	Events int64 `json:"events"`
 	// VouchedFrom is the first event that the tip vouches for: from there on, each event is followed by its recorded
 	// hash. Events before a break in the chain may have been rewritten. It is 1 if the chain is whole, and one more
-	// than the last event if the tip vouches for none.
+	// than the last event if the tip vouches for none. Of a chain that is checked since a head, it is the first event
+	// after the head.
 	VouchedFrom int64 `json:"vouched_from"`
 }
 
@@ -102,15 +103,15 @@ func (d Damage) String() string {
 // Verify checks the events of each chain against their hashes, their order and the tip, rebuilds grants, policies and
 // persons from them, and checks the decisions of people again, in one consistent view of the ledger. Damage in one
 // chain accuses no other. A ledger that does not exist is intact and has no events.
-func (l *Ledger) Verify(ctx context.Context) (Report, error) { return l.verify(ctx, "") }
+func (l *Ledger) Verify(ctx context.Context) (Report, error) { return l.verify(ctx, "", nil) }
 
 // VerifyOwner is [Ledger.Verify] for the chain of one owner, the grants of that owner and [jit.AllChain], whose rules
 // decide on them.
 func (l *Ledger) VerifyOwner(ctx context.Context, owner string) (Report, error) {
-	return l.verify(ctx, owner)
+	return l.verify(ctx, owner, nil)
 }
 
-func (l *Ledger) verify(ctx context.Context, owner string) (Report, error) {
+func (l *Ledger) verify(ctx context.Context, owner string, since map[string]tip) (Report, error) {
 	var r Report
 	err := l.inSnapshot(ctx, func(tx *sql.Tx) error {
 		s, err := l.state(ctx, tx)
@@ -119,10 +120,15 @@ func (l *Ledger) verify(ctx context.Context, owner string) (Report, error) {
 		}
 		r = Report{Ledger: s.id, Owner: owner, Root: jit.Root(s.id, s.list())}
 		v := verifier{Ledger: l, tx: tx, state: s, report: &r, told: map[string]facts{"policy": {}, "person": {}},
-			runs: map[string]string{}}
+			runs: map[string]string{}, since: since}
 		chains, err := v.chains(ctx, owner)
 		if err != nil {
 			return err
+		}
+		if since != nil {
+			if err := v.sinceHeads(ctx, chains); err != nil {
+				return err
+			}
 		}
 		for _, chain := range chains {
 			if err := v.check(ctx, chain); err != nil {
