@@ -90,6 +90,7 @@ func BenchmarkNumbers(b *testing.B) {
 		{"expiries", t.expiries},
 		{"replicas", t.replicas},
 		{"owners", t.owners},
+		{"sealed", t.sealed},
 		{"peers", func() { t.peers(cli) }},
 	} {
 		b.Run(s.name, func(b *testing.B) {
