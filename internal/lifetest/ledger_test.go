@@ -50,8 +50,14 @@ func TestUnusableLedger(t *testing.T) {
 		},
 		{
 			"newer",
-			func(s *site) { s.query("UPDATE jit_ledger SET schema_version = schema_version + 1000") },
-			func(s *site) { s.query("UPDATE jit_ledger SET schema_version = schema_version - 1000") },
+			func(s *site) {
+				s.query("UPDATE jit_ledger SET schema_version = schema_version + 1000, " +
+					"readable_since = readable_since + 1000, writable_since = writable_since + 1000")
+			},
+			func(s *site) {
+				s.query("UPDATE jit_ledger SET schema_version = schema_version - 1000, " +
+					"readable_since = readable_since - 1000, writable_since = writable_since - 1000")
+			},
 			"update to at least that version",
 		},
 		{

@@ -308,7 +308,7 @@ func TestNewerLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = db.Close() }()
-		if _, err := db.Exec("UPDATE jit_ledger SET schema_version = 9999"); err != nil {
+		if _, err := db.Exec("UPDATE jit_ledger SET schema_version = 9999, readable_since = 9999, writable_since = 9999"); err != nil {
 			t.Fatal(err)
 		}
 		configure(w, grant("a"), grant("b", fmt.Sprintf("principal = %q", bob)))
