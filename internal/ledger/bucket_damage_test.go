@@ -108,6 +108,10 @@ func TestDamagedLog(t *testing.T) {
 			[]string{"commit 3", "jit_due", "other"}},
 		"due work without a grant": {put(last, "jit_due", dueColumns, `"x","payments","db","s",1,1`),
 			[]string{"commit 3", "without a grant"}},
+		"due work without a grant after other due work": {replace(last, `"tables":[`, `"tables":[{"table":"jit_due","columns":[`+
+			dueColumns+`],"rows":[["`+string(ledgertest.Grant(1).ID)+`","payments","bastion","host",1,1]]},`+
+			`{"table":"jit_due","columns":[`+dueColumns+`],"rows":[["x","payments","db","s",1,1]]},`),
+			[]string{"commit 3", "without a grant"}},
 		"due work that was never there is removed": {replace(last, `"tables":[`,
 			`"tables":[{"table":"jit_due","key":["id"],"deleted":[["4711"]]},`), []string{"commit 3", "another owner"}},
 		"a grant of another owner": {func(t *testing.T, s *buckettest.Server) {
@@ -157,27 +161,36 @@ func TestDamagedLog(t *testing.T) {
 
 // Nobody removes the due work of another owner: its access would not end.
 func TestForgedRemovalOfDueWork(t *testing.T) {
-	url, s := bucketURL(t)
-	l := open(t, url)
-	if err := writeGrant(t, l, 1); err != nil {
-		t.Fatal(err)
+	for _, log := range []string{"other", "_all"} {
+		t.Run(log, func(t *testing.T) {
+			url, s := bucketURL(t)
+			l := open(t, url)
+			if err := writeGrant(t, l, 1); err != nil {
+				t.Fatal(err)
+			}
+			victim := ledgertest.Grant(1)
+			fresh := onMachine(t, url)
+			if _, known, err := fresh.Lookup(t.Context(), victim.ID); err != nil || !known {
+				t.Fatal(known, err)
+			}
+			other, key := ledgertest.Grant(2), keyIn(log, 1)
+			other.Owner = "other"
+			other.ID = jit.NewID(other.Owner, other.Binding, other.Reason, other.Renewal)
+			entry := ledgertest.Entry(other)
+			if log == "_all" {
+				entry, key = jit.Entry{Policy: &jit.Policy{Name: "a", Effect: jit.Permit},
+					Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: "a", At: ledgertest.Epoch}}}, keyIn(log, 2)
+			}
+			write(t, l, entry)
+			altered(t, s, key, func(text string) string {
+				return strings.Replace(text, `"tables":[`,
+					`"tables":[{"table":"jit_due","key":["id"],"deleted":[["`+string(victim.ID)+`"]]},`, 1)
+			})
+			fresh.LookAlways()
+			_, _, err := fresh.Lookup(t.Context(), victim.ID)
+			told(t, "reading", err, "commit", log, "another owner")
+		})
 	}
-	victim := ledgertest.Grant(1)
-	fresh := onMachine(t, url)
-	if _, known, err := fresh.Lookup(t.Context(), victim.ID); err != nil || !known {
-		t.Fatal(known, err)
-	}
-	other := ledgertest.Grant(2)
-	other.Owner = "other"
-	other.ID = jit.NewID(other.Owner, other.Binding, other.Reason, other.Renewal)
-	write(t, l, ledgertest.Entry(other))
-	altered(t, s, keyIn("other", 1), func(text string) string {
-		return strings.Replace(text, `"tables":[`,
-			`"tables":[{"table":"jit_due","key":["id"],"deleted":[["`+string(victim.ID)+`"]]},`, 1)
-	})
-	fresh.LookAlways()
-	_, _, err := fresh.Lookup(t.Context(), victim.ID)
-	told(t, "reading", err, "commit 1", "other", "another owner")
 }
 
 // An owner's role that damages the owner's log, or the one that all may write, keeps nobody's access: what only claims

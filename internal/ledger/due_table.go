@@ -12,6 +12,11 @@ import (
 // dueSchema is the schema version that brought jit_due. In an older ledger jit_grants has the columns of due work.
 const dueSchema = 17
 
+// deriveDue makes the rows of jit_due from grants with a due_at, as the migration to dueSchema. A condition may follow.
+const deriveDue = `INSERT INTO jit_due (id, owner, target, scope, expires_at, start_by, due_at)
+	SELECT id, owner, target, scope, expires_at, CASE WHEN revoked_at IS NULL THEN start_by END, due_at
+	FROM jit_grants WHERE due_at IS NOT NULL`
+
 // dueColumns are the columns of jit_due that a write sets. The lease belongs to whoever acquired the work.
 var dueColumns = []string{"id", "owner", "target", "scope", "expires_at", "start_by", "due_at"}
 

@@ -148,7 +148,7 @@ func jsonArray(row string, columns []string) string {
 }
 
 // changes ends the capture and returns the changed rows as the transaction leaves them, sorted, and all rows of tables
-// that it created. before are the tables at its beginning.
+// that it created, except due work. before are the tables at its beginning.
 func (p projection) changes(ctx context.Context, before map[string]tableShape) ([]bucket.Table, error) {
 	tables, err := p.changed(ctx, before)
 	if err != nil {
@@ -159,7 +159,7 @@ func (p projection) changes(ctx context.Context, before map[string]tableShape) (
 		return nil, err
 	}
 	for name, shape := range sorted(now) {
-		if _, old := before[name]; old {
+		if _, old := before[name]; old || name == "jit_due" { // every projection derives it from the grants
 			continue
 		}
 		rows, err := collect(ctx, p.tx, scanOne[string],

@@ -49,6 +49,11 @@ func (p projection) apply(ctx context.Context, c *bucket.Commit) error {
 			return err
 		}
 	}
+	if c.Schema < dueSchema && schema >= dueSchema {
+		if err := p.deriveDue(ctx, c); err != nil {
+			return err
+		}
+	}
 	if err := p.checkDue(ctx, c); err != nil {
 		return err
 	}
@@ -97,7 +102,10 @@ func (p projection) applyTable(
 	if len(t.Deleted) > 0 {
 		where := strings.Join(shape.key, " = ? AND ") + " = ?"
 		gone, ofOwner := t.Deleted, t.Name == "jit_due"
-		if ofOwner && c.Chain != jit.AllChain {
+		switch {
+		case ofOwner && c.Chain == jit.AllChain:
+			where += " AND owner NOT IN (SELECT chain FROM jit_chains)"
+		case ofOwner:
 			where += " AND owner = ?"
 			gone = make([][]any, len(t.Deleted))
 			for i, key := range t.Deleted {
@@ -127,16 +135,39 @@ func (p projection) applyTable(
 	return p.each(ctx, c, statement, len(t.Columns), t.Rows, true)
 }
 
-// checkDue refuses due work without a grant of its owner.
-func (p projection) checkDue(ctx context.Context, c *bucket.Commit) error {
-	i := slices.IndexFunc(c.Tables, func(t bucket.Table) bool { return t.Name == "jit_due" && len(t.Rows) > 0 })
-	if i < 0 {
+// idsIn returns the ids in the rows that a commit has of a table.
+func idsIn(c *bucket.Commit, table string) (ids []string) {
+	for _, t := range c.Tables {
+		if at := slices.Index(t.Columns, "id"); t.Name == table && at >= 0 {
+			for _, row := range t.Rows {
+				ids = append(ids, fmt.Sprint(row[at]))
+			}
+		}
+	}
+	return ids
+}
+
+// deriveDue makes the due work of the grants in a commit of a program that knew no jit_due, as the migration does for the
+// grants that it finds: the logs of owners are read after that of [jit.AllChain], which has the migration.
+func (p projection) deriveDue(ctx context.Context, c *bucket.Commit) error {
+	ids := idsIn(c, "jit_grants")
+	if len(ids) == 0 {
 		return nil
 	}
-	t := c.Tables[i]
-	ids := make([]string, len(t.Rows))
-	for n, row := range t.Rows {
-		ids[n] = fmt.Sprint(row[slices.Index(t.Columns, "id")])
+	of := " id" + sqliteDialect.among("$1")
+	for _, statement := range []string{"DELETE FROM jit_due WHERE" + of, deriveDue + " AND" + of} {
+		if _, err := p.tx.ExecContext(ctx, statement, sqliteDialect.list(ids)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDue refuses due work without a grant of its owner.
+func (p projection) checkDue(ctx context.Context, c *bucket.Commit) error {
+	ids := idsIn(c, "jit_due")
+	if len(ids) == 0 {
+		return nil
 	}
 	unknown, err := collect(ctx, p.tx, scanOne[string], `SELECT id FROM jit_due d
 		WHERE id`+sqliteDialect.among("$1")+` AND NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = d.id AND g.owner = d.owner)`,
@@ -220,7 +251,7 @@ func tablesOf(log string) []string {
 
 // needed are the columns that say to which log a row belongs.
 var needed = map[string][]string{
-	"jit_grants": {"owner"}, "jit_due": {"id", "owner"}, "jit_sweeps": {"owner"}, logTable: {"chain"},
+	"jit_grants": {"id", "owner"}, "jit_due": {"id", "owner"}, "jit_sweeps": {"owner"}, logTable: {"chain"},
 	chainTable: {"chain", "head_seq", "head_hash"}, "jit_leases": {"name", "holder"},
 }
 
