@@ -130,8 +130,8 @@ func storedDue(schema int) string {
 	return of("due_at") + ", coalesce(" + of(`CASE WHEN d.owner <> jit_grants.owner THEN 'owner'
 		WHEN d.target <> jit_grants.target THEN 'target' WHEN d.scope <> jit_grants.scope THEN 'scope'
 		WHEN d.expires_at <> jit_grants.expires_at THEN 'expires_at'
-		WHEN coalesce(d.start_by, 0) <> (CASE WHEN jit_grants.revoked_at IS NULL THEN coalesce(jit_grants.start_by, 0)
-			ELSE 0 END) THEN 'start_by' ELSE '' END`) + ", '')"
+		WHEN d.start_by IS DISTINCT FROM CASE WHEN jit_grants.revoked_at IS NULL THEN jit_grants.start_by END
+			THEN 'start_by' ELSE '' END`) + ", '')"
 }
 
 // grantPages returns a function that reads the next page of the grants of an owner, or of all, by their id.

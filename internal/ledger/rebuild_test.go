@@ -91,6 +91,9 @@ func attacks() map[string][2]string {
 		"work that may not start": {
 			"UPDATE jit_due SET start_by = 1 WHERE " + id(0), "its row of due work has another start_by",
 		},
+		"work that may never start": {
+			"UPDATE jit_due SET start_by = 0 WHERE " + id(0), "its row of due work has another start_by",
+		},
 		"work without a grant": {
 			"UPDATE jit_due SET id = 'ghost' WHERE " + id(0), "grant ghost: it is due, and there is no such grant",
 		},
