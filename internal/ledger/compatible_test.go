@@ -86,6 +86,29 @@ func TestOlderProgramOnANewerLedger(t *testing.T) {
 	}
 }
 
+// A program copies no tables that it does not know, even if it may read and write those that it knows.
+func TestNoCopyOfANewerLedger(t *testing.T) {
+	onDatabases(t, func(t *testing.T, url string) {
+		mine, newer := len(migrations), len(migrations)+1
+		compatible[newer] = since{mine, mine}
+		t.Cleanup(func() { delete(compatible, newer) })
+		l := opened(t, url)
+		must(t, put1(t, l, due1(t)))
+		new := opened(t, url)
+		new.migrations = later()
+		must(t, new.Migrate(t.Context(), func(int) {}))
+		l.known.Store(nil) // a check is valid for a second
+		to := opened(t, "sqlite://"+t.TempDir()+"/copy.db")
+		_, err := l.CopyTo(t.Context(), to, func(int64) {})
+		if !errors.Is(err, jit.ErrNewerLedger) {
+			t.Errorf("a copy: %v, want ErrNewerLedger", err)
+		}
+		if id, err := to.ID(t.Context()); err != nil || id != "" {
+			t.Errorf("there is a copy %q, %v", id, err)
+		}
+	})
+}
+
 // due1 returns a grant that ends.
 func due1(t *testing.T) jit.Grant {
 	t.Helper()

@@ -44,6 +44,9 @@ func (l *Ledger) CopyTo(ctx context.Context, to *Ledger, wrote func(rows int64))
 		if err != nil {
 			return err
 		}
+		if s.schema > len(l.migrations) {
+			return l.newer(s.schema, ", so it can read this one but not copy it")
+		}
 		if s.schema < len(l.migrations) {
 			return jit.Errorf(nil, "ledger", "run `jit ledger migrate` on it first",
 				"%s has tables of schema version %d, and this program copies version %d", c.From, s.schema, len(l.migrations))

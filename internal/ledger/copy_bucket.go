@@ -115,6 +115,9 @@ func (f *filling) shared(ctx context.Context) error {
 	return f.append(ctx, sharedLog, tables...) // also without rows: it asks for the last commit
 }
 
+// ofGrant selects the due work of grants. Readers refuse any other, and verifying finds what is missing.
+const ofGrant = "EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_due.id AND g.owner = jit_due.owner)"
+
 // owner writes the log of an owner.
 func (f *filling) owner(ctx context.Context, owner string) error {
 	if err := f.pages(ctx, owner, logTable, " WHERE chain = $1 ORDER BY seq"); err != nil {
@@ -123,7 +126,7 @@ func (f *filling) owner(ctx context.Context, owner string) error {
 	if err := f.pages(ctx, owner, "jit_grants", " WHERE owner = $1 ORDER BY id"); err != nil {
 		return fmt.Errorf("copy the grants of %s: %w", owner, err)
 	}
-	if err := f.pages(ctx, owner, "jit_due", " WHERE owner = $1 ORDER BY id"); err != nil {
+	if err := f.pages(ctx, owner, "jit_due", " WHERE owner = $1 AND "+ofGrant+" ORDER BY id"); err != nil {
 		return fmt.Errorf("copy the due work of %s: %w", owner, err)
 	}
 	return nil
@@ -135,7 +138,7 @@ func (f *filling) all(ctx context.Context) error {
 	for _, from := range []struct{ name, where string }{
 		{"jit_ledger", ""}, {"jit_policies", ""}, {"jit_persons", ""}, {"jit_runs", ""}, {"jit_mark_scopes", ""},
 		{"jit_marks", ""}, {"jit_grants", " WHERE owner NOT IN (SELECT chain FROM jit_chains)"},
-		{"jit_due", " WHERE owner NOT IN (SELECT chain FROM jit_chains)"},
+		{"jit_due", " WHERE owner NOT IN (SELECT chain FROM jit_chains) AND " + ofGrant},
 	} {
 		t, err := f.table(ctx, from.name, from.where)
 		if err != nil {

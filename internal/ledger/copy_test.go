@@ -189,6 +189,23 @@ func TestCopyOfAForgedRecord(t *testing.T) {
 	told(t, "a forged event, to a bucket", err, "differ from their hashes")
 }
 
+// Due work without a grant is no reason to refuse a copy: it is left out of a bucket, whose readers would refuse it.
+func TestCopyWithDueWorkWithoutAGrant(t *testing.T) {
+	from := sqliteURL(t)
+	l := open(t, from)
+	if err := errors.Join(writeGrant(t, l, 1), writeGrant(t, l, 2)); err != nil {
+		t.Fatal(err)
+	}
+	run(t, raw(t, from), "DELETE FROM jit_grants WHERE id = '"+string(ledgertest.Grant(1).ID)+"'")
+	url, _ := bucketURL(t)
+	for _, to := range []string{sqliteURL(t), url} {
+		c, err := l.CopyTo(t.Context(), open(t, to), func(int64) {})
+		if err != nil || c.Grants != 1 {
+			t.Errorf("to %s: %+v, %v, want the grant that is left", to, c, err)
+		}
+	}
+}
+
 // Nobody takes half a copy for a ledger, wherever it was interrupted.
 func TestInterruptedCopy(t *testing.T) {
 	for name, record := range map[string]func(*testing.T, *ledger.Ledger){
