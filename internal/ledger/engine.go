@@ -53,6 +53,8 @@ type dialect struct {
 	// tune are statements by the schema version that they follow. They make only this database faster, and servers that
 	// speak its protocol may refuse them.
 	tune map[int][]string
+	// giveWay limits how long the statements of a migration wait for whoever reads: everybody else waits behind them.
+	giveWay string
 	// size reads the size of the ledger in bytes.
 	size string
 	// clock reads the server's time in seconds since 1970; empty if there is no server.

@@ -79,7 +79,7 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB, began func(version int
 		began(version + 1)
 		err := inTx(ctx, db, &l.write, func(tx *sql.Tx) error { return l.apply(ctx, tx, version) })
 		switch {
-		case err != nil && l.db.exists(err):
+		case err != nil && version == 0 && l.db.exists(err): // each later one has locked the ledger
 			return errAgain
 		case err != nil:
 			return err
@@ -93,6 +93,11 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, version int) error {
 	if version > 0 {
 		h, err := l.lockAll(ctx, tx)
 		if err != nil || h.schema > version {
+			return err
+		}
+	}
+	if l.giveWay != "" {
+		if err := l.try(ctx, tx, l.giveWay); err != nil {
 			return err
 		}
 	}

@@ -40,6 +40,7 @@ var postgresDialect = dialect{
 	tune: map[int][]string{dueSchema: {
 		"ALTER TABLE jit_grants SET (fillfactor = 50)", "ALTER TABLE jit_due SET (fillfactor = 50)",
 	}},
+	giveWay: "SET LOCAL lock_timeout = '1s'",
 	size: "SELECT CAST(sum(pg_catalog.pg_total_relation_size(pg_catalog.to_regclass(name))) AS bigint) FROM (VALUES " +
 		"('jit_ledger'), ('jit_grants'), ('jit_due'), ('jit_events'), ('jit_chains'), ('jit_log'), ('jit_policies'), ('jit_persons'), " +
 		"('jit_runs'), ('jit_marks'), ('jit_mark_scopes'), ('jit_leases'), ('jit_sweeps')) AS tables (name)",
@@ -173,13 +174,14 @@ const (
 	insufficientRights   = "42501"
 	readOnlyTransaction  = "25006"
 	invalidSchemaName    = "3F000"
+	lockNotAvailable     = "55P03"
 )
 
 func (p *postgres) absent(err error) bool { return sqlState(err) == undefinedTable }
 
 func (p *postgres) conflict(err error) bool {
 	code := sqlState(err)
-	return code == serializationFailure || code == deadlockDetected || pgconn.SafeToRetry(err) && !isConnect(err)
+	return code == serializationFailure || code == deadlockDetected || code == lockNotAvailable || pgconn.SafeToRetry(err) && !isConnect(err)
 }
 
 func (p *postgres) exists(err error) bool {
@@ -198,6 +200,8 @@ func (p *postgres) explain(err error) (problem, hint string) {
 		hint = "allow the user of the URL to create, read and write tables in the database's first schema"
 	case code == readOnlyTransaction:
 		hint = "the URL must name the primary server, not a standby"
+	case code == lockNotAvailable:
+		hint = "somebody reads the tables for long, such as pg_dump or `jit audit verify`; run again when that is done"
 	case code == uniqueViolation:
 		hint = "another program has written to the tables of the ledger; run `jit audit verify`"
 	case strings.HasPrefix(code, "53"):

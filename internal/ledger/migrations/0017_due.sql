@@ -26,8 +26,8 @@ CREATE INDEX jit_due_owner ON jit_due (owner, expires_at, id);
 
 CREATE INDEX jit_due_place ON jit_due (target, scope, expires_at);
 
-DROP INDEX jit_grants_due;
+DROP INDEX IF EXISTS jit_grants_due;
 
-DROP INDEX jit_grants_open;
+DROP INDEX IF EXISTS jit_grants_open;
 
-DROP INDEX jit_grants_owner_open;
+DROP INDEX IF EXISTS jit_grants_owner_open;
