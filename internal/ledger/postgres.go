@@ -181,7 +181,8 @@ func (p *postgres) absent(err error) bool { return sqlState(err) == undefinedTab
 
 func (p *postgres) conflict(err error) bool {
 	code := sqlState(err)
-	return code == serializationFailure || code == deadlockDetected || code == lockNotAvailable || pgconn.SafeToRetry(err) && !isConnect(err)
+	return code == serializationFailure || code == deadlockDetected || code == lockNotAvailable ||
+		pgconn.SafeToRetry(err) && !isConnect(err)
 }
 
 func (p *postgres) exists(err error) bool {
