@@ -287,7 +287,7 @@ func TestProofsThatCannotBeRead(t *testing.T) {
 // TestProofsAreReadTogether: a pass over many approved grants reads the rules once and the events scope by scope, and
 // one over grants that need no approval reads no events.
 func TestProofsAreReadTogether(t *testing.T) {
-	const scopes, each = 10, 100
+	const scopes, each = 10, 40
 	for name, policy := range map[string]jit.Policy{
 		"approved": prod(1), "no approval": {Name: "all", Effect: jit.Permit},
 	} {
