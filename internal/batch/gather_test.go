@@ -55,6 +55,34 @@ func TestSlowCallsRunInGroups(t *testing.T) {
 	})
 }
 
+// TestLargeCallsAreNotDelayed: two callers take turns with many changes each, and neither waits for the other.
+func TestLargeCallsAreNotDelayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const items, run, away = 500, 100 * time.Millisecond, 150 * time.Millisecond
+		q := NewGathering(func(_ context.Context, calls [][]int) []int {
+			time.Sleep(run * time.Duration(len(calls)))
+			return make([]int, len(calls))
+		}, func(in []int) int { return len(in) })
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for caller := range 2 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(caller) * time.Millisecond)
+				for range 10 {
+					if _, err := q.Do(t.Context(), make([]int, items)); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(away)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(begin); took > 10*(run+away)+run+run/10 {
+			t.Errorf("twenty calls took %s", took)
+		}
+	})
+}
+
 // other is a platform with a further power.
 type other struct{ *slow }
 

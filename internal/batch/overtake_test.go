@@ -48,7 +48,7 @@ func (b *blocked) queue(t *testing.T) *Queue[[]int, int] {
 			delete(b.under, n)
 		}
 		return make([]int, len(calls))
-	})
+	}, func(in []int) int { return len(in) })
 	q.patience = 5 * time.Second
 	q.keys = func(in []int, yield func(string)) {
 		for _, n := range in {

@@ -21,8 +21,9 @@ const maxGap = 500 * time.Millisecond
 // a common key keep their order and never run in two groups at once.
 //
 // A gathering queue expects as many callers as in its last group. It waits for them until none arrives for the length
-// of a gap: half the duration of the last run, or four times the longest pause between two callers if that is more, but
-// never longer than the run, the cost of one more group. It never delays a single caller.
+// of a gap: half the cost of a group, or four times the longest pause between two callers if that is more, but never
+// longer than that cost. The cost is the duration of the last run if each caller brought one item; what many items take,
+// they take in any group. It never delays a single caller.
 type Queue[C, R any] struct {
 	run func(ctx context.Context, calls []C) []R
 
@@ -36,10 +37,10 @@ type Queue[C, R any] struct {
 	active    int
 	overtaken []*group[C, R]
 
-	gathering bool
-	expected  int           // callers of the next group
-	gap       time.Duration // how long to wait for each of them
-	arrived   chan struct{}
+	items    func(in C) int // how many items a call has; nil unless the queue gathers
+	expected int            // callers of the next group
+	gap      time.Duration  // how long to wait for each of them
+	arrived  chan struct{}
 }
 
 type call[C, R any] struct {
@@ -66,10 +67,10 @@ func NewQueue[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, 
 	return &Queue[C, R]{run: run, arrived: make(chan struct{}, 1)}
 }
 
-// NewGathering returns a gathering queue over run, which it calls as [NewQueue] does.
-func NewGathering[C, R any](run func(ctx context.Context, calls []C) []R) *Queue[C, R] {
+// NewGathering returns a gathering queue over run, which it calls as [NewQueue] does. items counts those of a call.
+func NewGathering[C, R any](run func(ctx context.Context, calls []C) []R, items func(in C) int) *Queue[C, R] {
 	q := NewQueue(run)
-	q.gathering = true
+	q.items = items
 	return q
 }
 
@@ -180,7 +181,7 @@ func (q *Queue[C, R]) overtake(g *group[C, R]) {
 
 // nextGroup takes the calls that are ready, except those whose caller has gone.
 func (q *Queue[C, R]) nextGroup() *group[C, R] {
-	if q.gathering {
+	if q.items != nil {
 		q.gather()
 	}
 	q.mu.Lock()
@@ -206,7 +207,7 @@ func (q *Queue[C, R]) runGroup(g *group[C, R]) {
 	}
 	began := time.Now()
 	results := q.run(ctx, calls)
-	took := time.Since(began)
+	cost := q.groupCost(calls, time.Since(began))
 	if len(results) != len(g.calls) {
 		panic(fmt.Sprintf("batch: run returned %d results for %d calls", len(results), len(g.calls)))
 	}
@@ -215,7 +216,19 @@ func (q *Queue[C, R]) runGroup(g *group[C, R]) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.gap = min(max(took/2, 4*spread(g.calls)), took, maxGap)
+	q.gap = min(max(cost/2, 4*spread(g.calls)), cost, maxGap)
+}
+
+// groupCost estimates how much of the duration of a run a group costs, whatever the number of its items.
+func (q *Queue[C, R]) groupCost(calls []C, took time.Duration) time.Duration {
+	if q.items == nil {
+		return took
+	}
+	items := 0
+	for _, in := range calls {
+		items += q.items(in)
+	}
+	return took * time.Duration(len(calls)) / time.Duration(max(items, len(calls)))
 }
 
 // stopWhenGone calls stop once every caller of the group has gone.

@@ -59,11 +59,14 @@ func ask(t *testing.T, q *Queue[int, int], n int) {
 	}
 }
 
+// one is the number of items of a call.
+func one(int) int { return 1 }
+
 func TestLoneCallerIsNotDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
-		q := NewGathering(r.take(t, each))
+		q := NewGathering(r.take(t, each), one)
 		for n := range 5 {
 			started := time.Now()
 			ask(t, q, n)
@@ -99,7 +102,7 @@ func TestLoneCallerAfterMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 200 * time.Millisecond
 		r := &runs{}
-		q := NewGathering(r.take(t, each))
+		q := NewGathering(r.take(t, each), one)
 		var wg sync.WaitGroup
 		for n := range 20 {
 			wg.Go(func() { ask(t, q, n) })
@@ -123,7 +126,7 @@ func TestWavesShareRuns(t *testing.T) {
 		t.Run(fmt.Sprint(total), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &runs{}
-				q := NewGathering(r.take(t, each))
+				q := NewGathering(r.take(t, each), one)
 				work := make(chan int, total)
 				for n := range total {
 					work <- n
@@ -175,7 +178,7 @@ func TestCancelledCallerReturnsAtOnce(t *testing.T) {
 			}
 			sawEnd = ctx.Err()
 			return calls
-		})
+		}, one)
 		q.expected, q.gap = 2, time.Second // so that both are in one group
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -211,7 +214,7 @@ func TestRunEndsWhenAllHaveGone(t *testing.T) {
 			<-ctx.Done()
 			ended <- time.Since(begun)
 			return calls
-		})
+		}, one)
 		q.expected, q.gap = 3, time.Second
 		var wg sync.WaitGroup
 		for n := range 3 {
@@ -234,7 +237,7 @@ func TestRunEndsWhenAllHaveGone(t *testing.T) {
 func TestAbandonedCallIsNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &runs{}
-		q := NewGathering(r.take(t, time.Second))
+		q := NewGathering(r.take(t, time.Second), one)
 		var wg sync.WaitGroup
 		wg.Go(func() { ask(t, q, 1) })
 		synctest.Wait() // 1 runs
@@ -271,7 +274,7 @@ func TestRunSeesValuesOfTheFirstCaller(t *testing.T) {
 	q := NewGathering(func(ctx context.Context, calls []int) []seen {
 		_, bounded := ctx.Deadline()
 		return slices.Repeat([]seen{{ctx.Value(key{}), bounded}}, len(calls))
-	})
+	}, one)
 	ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "trace"), time.Hour)
 	defer cancel()
 	if got, err := q.Do(ctx, 1); err != nil || got != (seen{"trace", false}) {
@@ -288,7 +291,7 @@ func TestFaultyRunEndsTheProgram(t *testing.T) {
 	}
 	const variable = "BATCH_TEST_FAULT"
 	if fault := os.Getenv(variable); fault != "" {
-		_, err := NewGathering(faults[fault]).Do(t.Context(), 1)
+		_, err := NewGathering(faults[fault], one).Do(t.Context(), 1)
 		t.Fatalf("survived with %v", err)
 	}
 	for fault, says := range map[string]string{"panic": "the run is broken", "too few": "0 results for 1 calls",

@@ -94,7 +94,7 @@ func (s *Shared) scope(name string) *scope {
 		})
 		sc.writes = NewGathering(func(ctx context.Context, calls [][]jit.Change) [][]error {
 			return s.write(ctx, name, sc, calls)
-		})
+		}, func(changes []jit.Change) int { return len(changes) })
 		sc.writes.patience, sc.writes.keys = patience, grantsOf
 		s.scopes[name] = sc
 	}

@@ -86,7 +86,7 @@ func Open(_ context.Context, c Config) (*Ledger, error) {
 		l.now = time.Now
 	}
 	l.lookups = batch.NewQueue(l.lookup)
-	l.writes = batch.NewGathering(l.record)
+	l.writes = batch.NewGathering(l.record, func(entries []jit.Entry) int { return len(entries) })
 	l.recalls = batch.NewQueue(l.recall)
 	l.memory.last, l.memory.found = map[string]jit.Head{}, map[jit.Head]bool{}
 	return l, nil
