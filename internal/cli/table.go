@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/width"
 
@@ -249,6 +250,8 @@ func endCut(s string, limit int) string {
 func columnsOf(s string) (n int) {
 	for _, r := range s {
 		switch {
+		case r < utf8.RuneSelf:
+			n++
 		case unicode.Is(unicode.Mn, r), unicode.Is(unicode.Me, r):
 		case width.LookupRune(r).Kind() == width.EastAsianWide, width.LookupRune(r).Kind() == width.EastAsianFullwidth:
 			n += 2

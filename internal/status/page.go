@@ -11,6 +11,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -30,7 +31,17 @@ func asset(name string) string {
 
 var (
 	style, script = asset("style.css"), asset("script.js")
-	pages         = template.Must(template.New("").Funcs(template.FuncMap{
+	// contentPolicy permits the style and the script of the page, and no request to any other host.
+	contentPolicy = "default-src 'none'; style-src '" + digest(style) + "'; script-src '" + digest(script) +
+		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	// stillPolicy is for pages without a script and a form.
+	stillPolicy = "default-src 'none'; style-src '" + digest(style) +
+		"'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+// pages returns the templates. Most runs of the program make no page, so they are parsed for the first one.
+var pages = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
 		"style":  func() template.CSS { return template.CSS(style) }, //nolint:gosec // it is part of the program
 		"script": func() template.JS { return template.JS(script) },  //nolint:gosec // it is part of the program
 		"done":   func(k reconcile.Kind) string { return doneWords[k] },
@@ -46,13 +57,7 @@ var (
 			return "default-src 'none'; style-src '" + digest(style) + "'; form-action 'none'; base-uri 'none'"
 		},
 	}).ParseFS(assets, "assets/*.tmpl"))
-	// contentPolicy permits the style and the script of the page, and no request to any other host.
-	contentPolicy = "default-src 'none'; style-src '" + digest(style) + "'; script-src '" + digest(script) +
-		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-	// stillPolicy is for pages without a script and a form.
-	stillPolicy = "default-src 'none'; style-src '" + digest(style) +
-		"'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
+})
 
 // doneWords are the words for the action on drift.
 var doneWords = map[reconcile.Kind]string{
@@ -77,7 +82,7 @@ const maxQuery = 200
 // templates themselves have none.
 func render(name string, data any) ([]byte, error) {
 	var page bytes.Buffer
-	if err := pages.ExecuteTemplate(&page, name, data); err != nil {
+	if err := pages().ExecuteTemplate(&page, name, data); err != nil {
 		return nil, err
 	}
 	return []byte(jit.WithoutUsers(jit.PrintableLines(page.String()))), nil

@@ -353,7 +353,8 @@ func TestPageOfASilentLedger(t *testing.T) {
 func TestPageThatCannotBeMade(t *testing.T) {
 	before := pages
 	t.Cleanup(func() { pages = before })
-	pages = template.Must(template.New("page.html.tmpl").Parse("{{.NoSuchField}}"))
+	broken := template.Must(template.New("page.html.tmpl").Parse("{{.NoSuchField}}"))
+	pages = func() *template.Template { return broken }
 	var log bytes.Buffer
 	s := newServer(t, Access{})
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
