@@ -149,7 +149,7 @@ func (b *Broker) KnownTime(target string) (now time.Time, skew error) {
 	} else if skew = ofLedger.skew(now); skew != nil {
 		skew = fmt.Errorf("the ledger's clock: %w", skew)
 	}
-	if !ofLedger.clock.IsZero() && ofLedger.skew(now) == nil {
+	if b.ledgerDecides() {
 		return now, skew
 	}
 	for _, r := range []reading{ofTarget, ofLedger} {
@@ -166,6 +166,14 @@ func (b *Broker) KnownTime(target string) (now time.Time, skew error) {
 		return time.Time{}, skew
 	}
 	return now, nil
+}
+
+// ledgerDecides reports whether the ledger's clock is known and agrees with this machine's: no target's clock changes then
+// what [Broker.KnownTime] says is over.
+func (b *Broker) ledgerDecides() bool {
+	now := b.Now()
+	_, ofLedger := b.clocks.known("", now)
+	return !ofLedger.clock.IsZero() && ofLedger.skew(now) == nil
 }
 
 // LatestTime returns the latest time on a target that no two clocks contradict. What has begun by it may be as it is.

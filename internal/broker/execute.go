@@ -153,7 +153,7 @@ func (b *Broker) admit(ctx context.Context, a action, tasks []task) {
 		}
 	}
 	b.refuseUnapproved(ctx, tasks)
-	if slices.ContainsFunc(tasks, byTheClock) {
+	if slices.ContainsFunc(tasks, byTheClock) && !b.ledgerDecides() {
 		_ = b.askClock(ctx, tasks[0].Place) // what is over ends even if the target cannot be read
 	}
 	for i := range tasks {
