@@ -100,18 +100,25 @@ var durationForm = regexp.MustCompile(`^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?
 
 // ParseDuration reads a duration as [ParseTTL] does, zero included. Errors name attribute.
 func ParseDuration(attribute, s string) (time.Duration, error) {
+	d, problem := readDuration(s)
+	if problem == "" {
+		return d, nil
+	}
 	name := attribute[strings.LastIndex(attribute, ".")+1:]
 	hint := strings.Replace(ttlHint, "ttl =", name+" =", 1)
 	if d := meantDuration(s); d > 0 {
 		hint = fmt.Sprintf("write %s = %q", name, FormatDuration(d))
 	}
-	invalid := Invalid(attribute, hint,
-		"%q is not a duration; it takes whole numbers of d, h, m and s, largest first", s)
+	return 0, Invalid(attribute, hint, "%q %s", s, problem)
+}
+
+// readDuration reads a duration, or says what is wrong with it.
+func readDuration(s string) (total time.Duration, problem string) {
+	const invalid = "is not a duration; it takes whole numbers of d, h, m and s, largest first"
 	parts := durationForm.FindStringSubmatch(s)
 	if s == "" || parts == nil {
 		return 0, invalid
 	}
-	var total time.Duration
 	for i, u := range units {
 		number, given := strings.CutSuffix(parts[i+1], u.letter)
 		if !given {
@@ -122,11 +129,11 @@ func ParseDuration(attribute, s string) (time.Duration, error) {
 			return 0, invalid
 		}
 		if n > int64((math.MaxInt64-total)/u.size) {
-			return 0, Invalid(attribute, hint, "%q is longer than any calendar", s)
+			return 0, "is longer than any calendar"
 		}
 		total += time.Duration(n) * u.size
 	}
-	return total, nil
+	return total, ""
 }
 
 // FormatDuration writes d as [ParseDuration] reads it, truncated to seconds: "1d12h", "1h30m", "0s". A negative

@@ -60,7 +60,8 @@ func (o owners) locked(entries []jit.Entry) []string {
 			chains = append(chains, jit.AllChain)
 		}
 		if e.Grant != nil {
-			chains = append(chains, jit.ChainOf(e.Grant.Owner))
+			chains = append(chains, jit.ChainOf(e.Grant.Owner)) // its events' too
+			continue
 		}
 		for _, event := range e.Events {
 			chains = append(chains, o.chain(e, event))

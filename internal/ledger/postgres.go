@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,24 +106,28 @@ var arrayText = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // arrayOf returns one column of rows in the server's notation of an array; nil is NULL.
 func arrayOf(rows [][]any, c int) string {
-	var b strings.Builder
+	var b []byte
 	before := byte('{')
-	for _, row := range rows {
-		b.WriteByte(before)
+	for i, row := range rows {
+		if i == 1 {
+			b = slices.Grow(b, len(rows)*(len(b)+1)) // the others are about as long as the first
+		}
+		b = append(b, before)
 		before = ','
 		switch value := row[c].(type) {
 		case string:
-			b.WriteByte('"')
-			_, _ = arrayText.WriteString(&b, value) // a Builder returns no error
-			b.WriteByte('"')
+			b = append(b, '"')
+			b = append(b, arrayText.Replace(value)...)
+			b = append(b, '"')
+		case int64:
+			b = strconv.AppendInt(b, value, 10)
 		case nil:
-			b.WriteString("NULL")
+			b = append(b, "NULL"...)
 		default:
-			fmt.Fprint(&b, value)
+			b = fmt.Append(b, value)
 		}
 	}
-	b.WriteByte('}')
-	return b.String()
+	return string(append(b, '}'))
 }
 
 func openPostgres(raw string, u *url.URL) (*postgres, error) {
