@@ -27,8 +27,11 @@ const (
 	cookie = "TF_PLUGIN_MAGIC_COOKIE"
 )
 
-// version is set by the release build.
-var version = "dev"
+// version and commit are set by the build.
+var (
+	version = "dev"
+	commit  = ""
+)
 
 const notByHand = `This is the Terraform provider jitaccess/jit. Terraform starts it; it does nothing when you start it yourself.
 
@@ -81,7 +84,7 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// The command reports everything itself. Libraries log unexpected bytes from servers, which do not belong on a
 	// terminal.
 	log.SetOutput(io.Discard)
-	o := cli.Options{Version: version}
+	o := cli.Options{Version: version, Commit: commit}
 	if file, ok := stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		o.Terminal = true
 		o.Width, _, _ = term.GetSize(int(file.Fd()))

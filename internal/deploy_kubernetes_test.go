@@ -183,15 +183,6 @@ func restricted(t *testing.T, name string, pod corev1.PodSpec) {
 	}
 }
 
-// The image is made with the Go that the module asks for.
-func TestDockerfile(t *testing.T) {
-	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "../go.mod"))[1]
-	if dockerfile := read(t, deployments+"kubernetes/Dockerfile"); !strings.Contains(dockerfile,
-		"\nFROM golang:"+version+" AS build\n") {
-		t.Errorf("the Dockerfile does not build with Go %s:\n%s", version, dockerfile)
-	}
-}
-
 // api sends objects to a Kubernetes API.
 type api struct {
 	t      *testing.T

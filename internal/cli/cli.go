@@ -25,6 +25,8 @@ type Options struct {
 	Now func() time.Time
 	// Version is the version that "jit version" prints; empty is "dev".
 	Version string
+	// Commit is the commit that the program was built from; empty is unknown.
+	Commit string
 	// Terminal: stdout is a terminal, so colours may be used and tables fit its width.
 	Terminal bool
 	// Interactive: stdin is a terminal, so that somebody can answer a question.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"strconv"
@@ -176,6 +177,14 @@ func TestHelp(t *testing.T) {
 	w.run("revoke", "--help").wantCode(exitDone).wantOut("Examples:", "--terminate-sessions", "exit codes")
 	w.run("version").wantCode(exitDone).wantOut("jit 1.2.3 (go")
 	w.run("--version").wantCode(exitDone).wantOut("jit 1.2.3 (go")
+	var out bytes.Buffer
+	for _, args := range [][]string{{"--version"}, {"version"}, {"version", "--json"}} {
+		Run(t.Context(), args, strings.NewReader(""), &out, &out, Options{Version: "1.2.3", Commit: "1a2b3c4"})
+	}
+	if line := "jit 1.2.3 (commit 1a2b3c4, go"; strings.Count(out.String(), line) != 2 ||
+		!strings.Contains(out.String(), `"commit": "1a2b3c4"`) {
+		t.Errorf("the version, with the commit: %s", out.String())
+	}
 	w.run("completion", "bash").wantCode(exitDone).wantOut("__jit")
 }
 

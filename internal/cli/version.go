@@ -10,7 +10,11 @@ import (
 )
 
 func (p *program) versionLine() string {
-	return fmt.Sprintf("jit %s (%s, %s/%s)\n", p.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	commit := ""
+	if p.Commit != "" {
+		commit = "commit " + p.Commit + ", "
+	}
+	return fmt.Sprintf("jit %s (%s%s, %s/%s)\n", p.Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // userAgent says in requests to targets that jit makes them.
@@ -22,10 +26,12 @@ func (p *program) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		RunE: func(*cobra.Command, []string) error {
 			if p.json {
-				return p.printJSON(map[string]string{
-					"version": p.Version, "go_version": runtime.Version(),
-					"platform": runtime.GOOS + "/" + runtime.GOARCH,
-				})
+				facts := map[string]string{"version": p.Version, "go_version": runtime.Version(),
+					"platform": runtime.GOOS + "/" + runtime.GOARCH}
+				if p.Commit != "" {
+					facts["commit"] = p.Commit
+				}
+				return p.printJSON(facts)
 			}
 			_, err := fmt.Fprint(p.out, p.versionLine())
 			return err
