@@ -35,7 +35,7 @@ func TestLengthInSeconds(t *testing.T) {
 	}
 }
 
-// Only whole numbers at the top are texts. Everything else keeps its bytes, also what a future schema may add.
+// Only whole numbers are texts, also inside lists and objects. Everything else keeps its bytes.
 func TestNumbersAsTexts(t *testing.T) {
 	t.Parallel()
 	encode := func(values ...any) []byte {
@@ -52,11 +52,11 @@ func TestNumbersAsTexts(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	nested := map[string]any{"create": int64(7)}
+	nested, read := map[string]any{"a": []any{nil, int64(7), "x"}}, map[string]any{"a": []any{nil, "7", "x"}}
 	unknown := msgpack.RawMessage{0xd4, 0, 0} // as the protocol writes it
 	got, err := numbersAsTexts(encode("a", int64(2), "b", nil, "c", int64(-7), "d", true, "e", "3", "f", nested,
 		"g", int64(28800), "h", unknown, "i", 1.5))
-	want := encode("a", "2", "b", nil, "c", "-7", "d", true, "e", "3", "f", nested, "g", "28800", "h", unknown, "i", 1.5)
+	want := encode("a", "2", "b", nil, "c", "-7", "d", true, "e", "3", "f", read, "g", "28800", "h", unknown, "i", 1.5)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("got %x, %v; want %x", got, err, want)
 	}

@@ -72,6 +72,47 @@ func TestStateOfAPolicyWithOneMatch(t *testing.T) {
 	})
 }
 
+// In states of older versions, numbers are texts, and a grant has no ttl_seconds. Their plans are empty, also if the block
+// still has the number as a text. An output of the number and any change work on.
+func TestStateOfNumbersAsTexts(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		config := func(number string) {
+			configure(w, person(t, "lea", leads), policy("asks", fmt.Sprintf(
+				`approval = [{ required = %s, from = ["group:leads"], unless = "true" }]`, number),
+				"depends_on = [jit_person.lea]"), grant("a", "policy = jit_policy.asks.name"),
+				"output \"number\" {\n  value = jit_policy.asks.approval[0].required\n}\n")
+		}
+		config("1")
+		w.Apply()
+		editState(t, w, func(r map[string]any) {
+			attributes := r["instances"].([]any)[0].(map[string]any)["attributes"].(map[string]any)
+			switch r["type"] {
+			case "jit_grant":
+				attributes["renewal"] = fmt.Sprint(attributes["renewal"])
+				delete(attributes, "ttl_seconds")
+			case "jit_policy":
+				entry := attributes["approval"].([]any)[0].(map[string]any)
+				entry["required"] = fmt.Sprint(entry["required"])
+			}
+		})
+		for _, old := range []string{`"renewal":"1"`, `"required":"1"`} {
+			if !strings.Contains(w.Read("terraform.tfstate"), old) {
+				t.Fatalf("the test is wrong: the state has no %s:\n%s", old, w.Read("terraform.tfstate"))
+			}
+		}
+		unchanged(t, w, "with the state of an older version")
+		config(`"1"`)
+		unchanged(t, w, "with a text in the block")
+		w.Must("apply", "-auto-approve", "-refresh-only")
+		unchanged(t, w, "after the refresh")
+		configure(w, grant("a", "renewal = 2"))
+		w.Apply()
+		if got := fact(t, w, "jit_grant.a", "ttl_seconds"); got != "7200" {
+			t.Errorf("ttl_seconds of the next grant is %s", got)
+		}
+	})
+}
+
 // An older version imported the grant with a policy in the state. The plan is empty if the block names none.
 func TestStateWithAPolicyFromAnImport(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {

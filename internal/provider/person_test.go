@@ -86,7 +86,7 @@ func TestPeopleThatAPlanRefuses(t *testing.T) {
 				[]string{"Invalid approval[0].from", `"group:nobody"`, "heck the spelling"}},
 			{asks(`{ required = 2, from = ["group:leads", "lea"] }`),
 				[]string{"Invalid approval[0].required", "only 1 can: lea"}},
-			{asks(`{ required = "two", from = ["lea"] }`), []string{"not a whole number"}},
+			{asks(`{ required = 1.5, from = ["lea"] }`), []string{"Invalid approval[0].required", "not a whole number"}},
 			{asks(`{ required = 1, from = ["lea"], evidence = ["word"] }`), []string{"no kind of evidence"}},
 			{asks(`{ required = 1, from = ["lea"], valid_for = "1s" }`), []string{"approval[0].valid_for"}},
 			{asks(`{ required = 1, from = ["lea"], unless = "requester.age > 3" }`), []string{"approval[0].unless"}},

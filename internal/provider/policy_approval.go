@@ -2,7 +2,7 @@ package provider
 
 import (
 	"context"
-	"strconv"
+	"math/big"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -15,17 +15,16 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// nested describes an attribute of an object in a policy. One that is not a list is a text.
+// nested describes an attribute of an object in a policy. One that is neither a list nor a number is a text.
 type nested struct {
-	name           string
-	list, required bool
-	description    string
+	name                   string
+	list, number, required bool
+	description            string
 }
 
-// approvalAttributes are those of an entry of approval. A number is a text for the reason that the schema of jit_grant
-// gives for renewal.
+// approvalAttributes are those of an entry of approval.
 var approvalAttributes = []nested{
-	{name: "required", required: true, description: "How many distinct people must approve."},
+	{name: "required", number: true, required: true, description: "How many distinct people must approve."},
 	{name: "from", list: true, required: true,
 		description: "Whose approval counts: names of `jit_person`, and groups such as `group:payments-leads`."},
 	{name: "unless", description: "A CEL expression. If it is true for a grant, the grant does not need this entry: " +
@@ -73,11 +72,16 @@ func breakGlassData() datasource.Attribute {
 func nestedAttributes(all []nested) map[string]schema.Attribute {
 	attributes := map[string]schema.Attribute{}
 	for _, a := range all {
-		attributes[a.name] = schema.StringAttribute{Required: a.required, Optional: !a.required,
-			MarkdownDescription: a.description}
-		if a.list {
+		switch {
+		case a.list:
 			attributes[a.name] = schema.ListAttribute{Required: a.required, Optional: !a.required,
 				ElementType: types.StringType, MarkdownDescription: a.description}
+		case a.number: // of an Int64Attribute, 1.5 is an error that asks for a report
+			attributes[a.name] = schema.NumberAttribute{Required: a.required, Optional: !a.required,
+				MarkdownDescription: a.description}
+		default:
+			attributes[a.name] = schema.StringAttribute{Required: a.required, Optional: !a.required,
+				MarkdownDescription: a.description}
 		}
 	}
 	return attributes
@@ -86,10 +90,14 @@ func nestedAttributes(all []nested) map[string]schema.Attribute {
 func nestedData(all []nested) map[string]datasource.Attribute {
 	attributes := map[string]datasource.Attribute{}
 	for _, a := range all {
-		attributes[a.name] = datasource.StringAttribute{Computed: true, MarkdownDescription: a.description}
-		if a.list {
+		switch {
+		case a.list:
 			attributes[a.name] = datasource.ListAttribute{Computed: true, ElementType: types.StringType,
 				MarkdownDescription: a.description}
+		case a.number:
+			attributes[a.name] = datasource.NumberAttribute{Computed: true, MarkdownDescription: a.description}
+		default:
+			attributes[a.name] = datasource.StringAttribute{Computed: true, MarkdownDescription: a.description}
 		}
 	}
 	return attributes
@@ -98,16 +106,20 @@ func nestedData(all []nested) map[string]datasource.Attribute {
 func nestedTypes(all []nested) map[string]attr.Type {
 	kinds := map[string]attr.Type{}
 	for _, a := range all {
-		kinds[a.name] = types.StringType
-		if a.list {
+		switch {
+		case a.list:
 			kinds[a.name] = globs
+		case a.number:
+			kinds[a.name] = types.NumberType
+		default:
+			kinds[a.name] = types.StringType
 		}
 	}
 	return kinds
 }
 
 type requirementModel struct {
-	Required types.String   `tfsdk:"required"`
+	Required types.Number   `tfsdk:"required"`
 	From     []string       `tfsdk:"from"`
 	Unless   types.String   `tfsdk:"unless"`
 	Evidence []jit.Evidence `tfsdk:"evidence"`
@@ -128,7 +140,7 @@ func (m *policyModel) recordApproval(ctx context.Context, p jit.Policy, diags *d
 		var entries []requirementModel
 		for _, r := range p.Approval {
 			entries = append(entries, requirementModel{
-				Required: types.StringValue(strconv.Itoa(r.Required)), From: r.From, Unless: optional(r.Unless),
+				Required: types.NumberValue(big.NewFloat(float64(r.Required))), From: r.From, Unless: optional(r.Unless),
 				Evidence: r.Evidence, ValidFor: formatted(r.ValidFor),
 			})
 		}

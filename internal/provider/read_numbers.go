@@ -23,53 +23,63 @@ func (s *server) ReadResource(
 	return resp, err
 }
 
-// numbersAsTexts returns an object with its whole numbers, but not those inside other values, as texts. The protocol
-// takes both forms. Terraform (1.11 to 1.15) compares what a refresh read with the state by their memory, in which a
-// number that came as a number has another precision than the same number from a state file. Then "plan -refresh-only
-// -detailed-exitcode" would return 2 with nothing to do.
-func numbersAsTexts(object []byte) ([]byte, error) {
-	in := msgpack.NewDecoder(bytes.NewReader(object))
-	n, err := in.DecodeMapLen()
-	if err != nil || n < 0 { // null
-		return object, err
-	}
+// numbersAsTexts returns a value with its whole numbers as texts. The protocol takes both forms. Terraform (1.11 to 1.15)
+// compares what a refresh read with the state by their memory, in which a number that came as a number has another
+// precision than the same number from a state file. Then "plan -refresh-only -detailed-exitcode" would return 2 with
+// nothing to do.
+func numbersAsTexts(value []byte) ([]byte, error) {
+	in := msgpack.NewDecoder(bytes.NewReader(value))
 	var buffer bytes.Buffer
-	out := msgpack.NewEncoder(&buffer)
-	if err := out.EncodeMapLen(n); err != nil {
-		return nil, err
-	}
-	for range n {
-		if err := copyAttribute(in, out); err != nil {
-			return nil, fmt.Errorf("encode the numbers of a state: %w", err)
-		}
+	if err := copyValue(in, msgpack.NewEncoder(&buffer)); err != nil {
+		return nil, fmt.Errorf("encode the numbers of a state: %w", err)
 	}
 	return buffer.Bytes(), nil
 }
 
-func copyAttribute(in *msgpack.Decoder, out *msgpack.Encoder) error {
-	name, err := in.DecodeString()
-	if err != nil {
-		return err
-	}
-	if err := out.EncodeString(name); err != nil {
-		return err
-	}
+func copyValue(in *msgpack.Decoder, out *msgpack.Encoder) error {
 	code, err := in.PeekCode()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !isWhole(code) {
-		value, err := in.DecodeRaw()
+	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
+		n, err := in.DecodeMapLen()
 		if err != nil {
 			return err
 		}
-		return out.Encode(value)
+		if err := out.EncodeMapLen(n); err != nil {
+			return err
+		}
+		return copyValues(in, out, 2*n) // no name is a number
+	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
+		n, err := in.DecodeArrayLen()
+		if err != nil {
+			return err
+		}
+		if err := out.EncodeArrayLen(n); err != nil {
+			return err
+		}
+		return copyValues(in, out, n)
+	case isWhole(code):
+		number, err := in.DecodeInt64()
+		if err != nil {
+			return err
+		}
+		return out.EncodeString(strconv.FormatInt(number, 10))
 	}
-	number, err := in.DecodeInt64()
+	raw, err := in.DecodeRaw()
 	if err != nil {
 		return err
 	}
-	return out.EncodeString(strconv.FormatInt(number, 10))
+	return out.Encode(raw)
+}
+
+func copyValues(in *msgpack.Decoder, out *msgpack.Encoder, n int) error {
+	for range n {
+		if err := copyValue(in, out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func isWhole(code byte) bool {

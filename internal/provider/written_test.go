@@ -2,6 +2,7 @@ package provider
 
 import (
 	"encoding/json"
+	"math/big"
 	"reflect"
 	"testing"
 
@@ -46,7 +47,15 @@ func (d drawer) value(t *rapid.T, name string, kind tftypes.Type) tftypes.Value 
 	if choices == nil {
 		choices = []string{"", "a", "b "}
 	}
-	return tftypes.NewValue(kind, rapid.SampledFrom(choices).Draw(t, name))
+	text := rapid.SampledFrom(choices).Draw(t, name)
+	if kind.Is(tftypes.Number) {
+		number, _, err := big.ParseFloat(text, 10, 512, big.ToNearestEven) // with Terraform's precision
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tftypes.NewValue(kind, number)
+	}
+	return tftypes.NewValue(kind, text)
 }
 
 func (d drawer) object(t *rapid.T, kind tftypes.Object) tftypes.Value {
@@ -95,6 +104,13 @@ func shown(t *rapid.T, v tftypes.Value) (value, unknown any) {
 		}
 		return values, unknowns
 	}
+	if v.Type().Is(tftypes.Number) {
+		var number big.Float
+		if err := v.As(&number); err != nil {
+			t.Fatal(err)
+		}
+		return json.RawMessage(number.Text('f', -1)), false
+	}
 	if err := v.As(&text); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +136,7 @@ func attributes(t *rapid.T, v tftypes.Value) (values map[string]any, unknown any
 func TestPlannedPoliciesReadTheSame(t *testing.T) {
 	texts := map[string][]string{
 		"effect": {"permit", "forbid"}, "max_ttl": {"4h", "2d"}, "enforcement": {"any", "native"},
-		"max_session_tail": {"0s", "12h", "unlimited"}, "required": {"1", "2", "2", "01"}, "valid_for": {"24h"},
+		"max_session_tail": {"0s", "12h", "unlimited"}, "required": {"1", "2", "0", "-1", "1.5", "100000000000"}, "valid_for": {"24h"},
 		"evidence": {"signature"},
 	}
 	var schema resource.SchemaResponse
