@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"math/big"
 	"reflect"
 	"slices"
 	"strings"
@@ -86,6 +87,8 @@ func plain(v attr.Value) any {
 		return object
 	case interface{ ValueString() string }:
 		return v.ValueString()
+	case interface{ ValueBigFloat() *big.Float }:
+		return v.ValueBigFloat().Text('f', -1) // String would shorten it
 	}
 	return v.String()
 }

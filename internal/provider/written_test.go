@@ -136,8 +136,8 @@ func attributes(t *rapid.T, v tftypes.Value) (values map[string]any, unknown any
 func TestPlannedPoliciesReadTheSame(t *testing.T) {
 	texts := map[string][]string{
 		"effect": {"permit", "forbid"}, "max_ttl": {"4h", "2d"}, "enforcement": {"any", "native"},
-		"max_session_tail": {"0s", "12h", "unlimited"}, "required": {"1", "2", "0", "-1", "1.5", "100000000000"}, "valid_for": {"24h"},
-		"evidence": {"signature"},
+		"max_session_tail": {"0s", "12h", "unlimited"}, "required": {"1", "2", "0", "-1", "1.5", "100000000000"},
+		"valid_for": {"24h"}, "evidence": {"signature"},
 	}
 	var schema resource.SchemaResponse
 	(&policyResource{}).Schema(t.Context(), resource.SchemaRequest{}, &schema)
