@@ -69,21 +69,15 @@ func (e *ephemeralGrant) ValidateConfig(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	asked := m.grant()
-	request, err := asked.request()
-	if err == nil {
-		err = broker.CheckForm(request, asked.unknown())
+	if request := m.grant().checkForm(&resp.Diagnostics); request.TTL.Length() > maxRunTTL {
+		addError(&resp.Diagnostics, "Invalid grant", jit.Invalid("ttl",
+			`write ttl = "1h" or less; Terraform renews the grant while the run needs it`,
+			"%q is longer than %s, the maximum for one run", m.TTL.ValueString(), jit.FormatDuration(maxRunTTL)))
 	}
-	if err == nil && request.TTL.Length() > maxRunTTL {
-		err = jit.Invalid("ttl", `write ttl = "1h" or less; Terraform renews the grant while the run needs it`,
-			"%q is longer than %s, the maximum for one run", m.TTL.ValueString(), jit.FormatDuration(maxRunTTL))
-	}
-	if err == nil && m.Applying.IsNull() && !m.DuringPlan.IsUnknown() && !m.DuringPlan.ValueBool() {
-		err = jit.Invalid("applying", "write applying = terraform.applying, or during_plan = true to grant in plans too",
-			"Terraform opens ephemeral resources in plans too, and nothing says that this is no plan")
-	}
-	if err != nil {
-		addError(&resp.Diagnostics, "Invalid grant", err)
+	if m.Applying.IsNull() && !m.DuringPlan.IsUnknown() && !m.DuringPlan.ValueBool() {
+		addError(&resp.Diagnostics, "Invalid grant", jit.Invalid("applying",
+			"write applying = terraform.applying, or during_plan = true to grant in plans too",
+			"Terraform opens ephemeral resources in plans too, and nothing says that this is no plan"))
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -50,13 +49,7 @@ func (r *grantResource) ValidateConfig(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	request, err := m.request()
-	if err == nil {
-		err = broker.CheckForm(request, m.unknown())
-	}
-	if err != nil {
-		addError(&resp.Diagnostics, "Invalid grant", err)
-	}
+	m.checkForm(&resp.Diagnostics)
 	m.checkTimeouts(&resp.Diagnostics)
 }
 

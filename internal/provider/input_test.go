@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,6 +165,39 @@ func TestBadPolicy(t *testing.T) {
 				if !strings.Contains(strings.ToLower(diagnostic), strings.ToLower(want)) {
 					t.Errorf("%s: the error does not say %q:\n%s", row.name, want, diagnostic)
 				}
+			}
+		}
+	})
+}
+
+// One run of validate shows an error for each wrong attribute of a block.
+func TestEveryErrorOfABlock(t *testing.T) {
+	each(t, func(t *testing.T, w *acctest.World) {
+		configure(w, strings.Replace(policy("all", `effect = "allow"`, `max_ttl = "banana"`, `reason_pattern = "("`,
+			`enforcement = "sweeper"`, `max_session_tail = "-1h"`, `condition = "grant.nothing =="`,
+			`description = "a\u200bb"`, `approval = [{ required = 0, from = ["lea"] }]`, `break_glass = { from = [] }`),
+			"match = [{}]", `match = [{ roles = ["[a"] }]`, 1),
+			grant("all", `target = ""`, `principal = ""`, `role = ""`, `scope = "a\u200bb"`, `reason = ""`,
+				`ttl = "never"`, "renewal = 0", `starts_at = "soon"`, `start_by = "later"`, `requester = " "`, `timeouts = { create = "0s" }`))
+		text := w.Run("validate").Text()
+		for resource, attributes := range map[string]string{
+			"jit_policy": "effect max_ttl reason_pattern enforcement max_session_tail condition description approval " +
+				"break_glass match",
+			"jit_grant": "target principal role scope reason ttl renewal starts_at start_by requester timeouts",
+		} {
+			var errors []string
+			for _, d := range strings.Split(text, "Error: ")[1:] {
+				if strings.Contains(d, "with "+resource+".all,") {
+					errors = append(errors, d)
+				}
+			}
+			for _, attribute := range strings.Fields(attributes) {
+				if at := regexp.MustCompile(`\b` + attribute + ` += `); !slices.ContainsFunc(errors, at.MatchString) {
+					t.Errorf("%s: no error about %s:\n%s", resource, attribute, text)
+				}
+			}
+			if want := len(strings.Fields(attributes)); len(errors) != want {
+				t.Errorf("%s has %d errors, want %d:\n%s", resource, len(errors), want, text)
 			}
 		}
 	})

@@ -17,7 +17,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
-	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 )
 
 // policyResource is jit_policy: a rule that judges every later grant.
@@ -95,16 +94,7 @@ func (r *policyResource) ValidateConfig(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	p, err := m.written().Policy()
-	if m.Name.IsUnknown() {
-		p.Name = "unknown" // any name will do to check the rest
-	}
-	if err == nil {
-		err = policy.Check(p)
-	}
-	if err != nil {
-		addError(&resp.Diagnostics, "Invalid policy", err)
-	}
+	m.checkForm(&resp.Diagnostics)
 }
 
 // ModifyPlan lays the planned policy over the recorded ones, so that it judges the grants of the same plan.
