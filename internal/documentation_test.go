@@ -2,7 +2,6 @@ package internal_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -257,34 +256,6 @@ func TestSettingsFile(t *testing.T) {
 		if code := cli.Run(t.Context(), []string{"list", "--config", path}, strings.NewReader(""), &out, &out, cli.Options{}); code != 0 {
 			t.Errorf("%s: exit code %d\n%s", name, code, out.String())
 		}
-	}
-}
-
-// docsURL is where the registry shows docs/.
-const docsURL = "https://registry.terraform.io/providers/jitaccess/jit/latest/docs"
-
-// Every link between the generated pages is absolute and leads to a page: the registry follows no other.
-func TestLinksOfGeneratedPages(t *testing.T) {
-	links := 0
-	err := filepath.WalkDir("../docs", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".md" {
-			return err
-		}
-		text := read(t, path)
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			t.Errorf("%s: the link %s is relative", path, m[1])
-		}
-		for _, m := range regexp.MustCompile(`\]\(`+regexp.QuoteMeta(docsURL)+`([^)#]*)`).FindAllStringSubmatch(text, -1) {
-			page := "../docs" + cmp.Or(m[1], "/index") + ".md"
-			if _, err := os.Stat(page); err != nil {
-				t.Errorf("%s: the link to %q leads to no page", path, m[1])
-			}
-			links++
-		}
-		return nil
-	})
-	if err != nil || links == 0 {
-		t.Fatalf("%d links: %v", links, err)
 	}
 }
 
