@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	strict "sigs.k8s.io/json"
+
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
 	"github.com/jitaccess/terraform-provider-jit/internal/plan"
@@ -41,7 +43,7 @@ func TestPolicyOfUnknown(t *testing.T) {
 			if tc.want == jit.Refused { // a null that is not unknown is an error
 				text = strings.Replace(values, "null", `"edit"`, 1)
 			}
-			if err := json.Unmarshal([]byte(text), &attributes); err != nil {
+			if _, err := strict.UnmarshalStrict([]byte(text), &attributes); err != nil { // as plans are read
 				t.Fatal(err)
 			}
 			if err := json.Unmarshal([]byte(tc.unknown), &unknown); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 	"pgregory.net/rapid"
+	strict "sigs.k8s.io/json"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/plan"
 )
@@ -117,7 +118,7 @@ func shown(t *rapid.T, v tftypes.Value) (value, unknown any) {
 	return text, false
 }
 
-// attributes returns what terraform show -json shows, after its way through JSON.
+// attributes returns what terraform show -json shows, after its way through JSON, read as plans are.
 func attributes(t *rapid.T, v tftypes.Value) (values map[string]any, unknown any) {
 	value, parts := shown(t, v)
 	text, err := json.Marshal([]any{value, parts})
@@ -125,7 +126,7 @@ func attributes(t *rapid.T, v tftypes.Value) (values map[string]any, unknown any
 		t.Fatal(err)
 	}
 	var both [2]any
-	if err := json.Unmarshal(text, &both); err != nil {
+	if _, err := strict.UnmarshalStrict(text, &both); err != nil {
 		t.Fatal(err)
 	}
 	values, _ = both[0].(map[string]any)
