@@ -33,9 +33,9 @@ var floors = []map[string]bool{
 
 // support is for tests and for making the documentation: it may import what it needs, and only tests and support may
 // import it.
-var support = set("internal", "internal/acctest", "internal/doclinks", "internal/lifetest", "internal/testenv",
-	"internal/jit/jittest", "internal/forge/forgetest", "internal/ledger/ledgertest", "internal/platform/platformtest",
-	"internal/bucket/buckettest")
+var support = set("internal", "internal/acctest", "internal/doclinks", "internal/lifetest", "internal/notices",
+	"internal/testenv", "internal/jit/jittest", "internal/forge/forgetest", "internal/ledger/ledgertest",
+	"internal/platform/platformtest", "internal/bucket/buckettest")
 
 func set(names ...string) map[string]bool {
 	s := map[string]bool{}

@@ -47,6 +47,7 @@ func (m *grantModel) forget(attribute string) bool {
 
 // checkForm refuses what is wrong in a policy at any time, with an error for each attribute to blame.
 func (m *policyModel) checkForm(diags *diag.Diagnostics) {
+	refused := map[string]bool{}
 	for written := m.written(); ; {
 		p, err := written.Policy()
 		if _, unknown := written["name"].(policy.Unknown); unknown {
@@ -55,15 +56,19 @@ func (m *policyModel) checkForm(diags *diag.Diagnostics) {
 		if err == nil {
 			err = policy.Check(p)
 		}
-		if err == nil {
+		attribute := blamedFor(err)
+		if err == nil || refused[attribute] {
 			return
 		}
 		addError(diags, "Invalid policy", err)
-		attribute := blamedFor(err)
-		if _, forgotten := written[attribute].(policy.Unknown); forgotten || attribute == "" {
+		if attribute == "" {
 			return
 		}
+		refused[attribute] = true
 		written[attribute] = policy.Unknown{}
+		if attribute == "approval" { // without one, break_glass is not looked at
+			written[attribute] = []any{map[string]any{"required": "1", "from": []any{"unknown"}}}
+		}
 	}
 }
 

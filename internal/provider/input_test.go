@@ -175,10 +175,11 @@ func TestEveryErrorOfABlock(t *testing.T) {
 	each(t, func(t *testing.T, w *acctest.World) {
 		configure(w, strings.Replace(policy("all", `effect = "allow"`, `max_ttl = "banana"`, `reason_pattern = "("`,
 			`enforcement = "sweeper"`, `max_session_tail = "-1h"`, `condition = "grant.nothing =="`,
-			`description = "a\u200bb"`, `approval = [{ required = 0, from = ["lea"] }]`, `break_glass = { from = [] }`),
+			`description = "a\u202eb"`, `approval = [{ required = 0, from = ["lea"] }]`, `break_glass = { from = [] }`),
 			"match = [{}]", `match = [{ roles = ["[a"] }]`, 1),
 			grant("all", `target = ""`, `principal = ""`, `role = ""`, `scope = "a\u200bb"`, `reason = ""`,
-				`ttl = "never"`, "renewal = 0", `starts_at = "soon"`, `start_by = "later"`, `requester = " "`, `timeouts = { create = "0s" }`))
+				`ttl = "never"`, "renewal = 0", `starts_at = "soon"`, `start_by = "later"`, `requester = " "`,
+				`timeouts = { create = "0s" }`))
 		text := w.Run("validate").Text()
 		for resource, attributes := range map[string]string{
 			"jit_policy": "effect max_ttl reason_pattern enforcement max_session_tail condition description approval " +
