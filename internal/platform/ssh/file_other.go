@@ -4,15 +4,15 @@ package ssh
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"runtime"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
 // errUnsupported: the system lacks file locks, or owners of files that sshd would check.
-var errUnsupported = errors.New("authorized_keys files cannot be edited safely on " + runtime.GOOS +
-	"; run on the host's Unix or on Linux")
+var errUnsupported = fmt.Errorf("authorized_keys files cannot be edited safely on %s; "+
+	"run on the host's Unix or on Linux", runtime.GOOS)
 
 func (p *Platform) readFile(context.Context, string) (content, error) {
 	return content{}, errUnsupported
