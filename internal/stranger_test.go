@@ -78,6 +78,7 @@ func TestStrangersPath(t *testing.T) {
 }
 
 // strangerGrants grants with the provider of the mirror, and ends the access with the command. Nothing may be fetched.
+// Terraform reads the names of archives in lower case.
 func strangerGrants(t *testing.T, cli testenv.CLI, installed, version string) {
 	mirror := filepath.Join(installed, "mirror", cli.Registry(), "jitaccess", "jit")
 	if cli.Kind == "tofu" { // the folder that the guide names for OpenTofu
@@ -112,7 +113,7 @@ func strangerGrants(t *testing.T, cli testenv.CLI, installed, version string) {
 		filepath.Join(installed, "mirror")))
 	settings := fmt.Sprintf("targets = { host = { ssh = { authorized_keys = %q } } }\n", keys)
 	write("jit.hcl", settings)
-	pinned := strings.Replace(requires, "jit\" }", "jit\", version = \""+version+"\" }", 1)
+	pinned := strings.Replace(requires, "jit\" }", "jit\", version = \""+strings.ToLower(version)+"\" }", 1)
 	write("main.tf", pinned+"provider \"jit\" {\n"+settings+"}\n"+fmt.Sprintf("resource \"jit_grant\" \"a\" {\n"+
 		"  target = \"host\"\n  principal = %q\n  role = \"login\"\n  reason = \"INC-1: look\"\n  ttl = \"1h\"\n}\n",
 		exampleKey))
