@@ -375,3 +375,30 @@ func TestAScheduledGrantWithALostReasonIsJudgedByThePattern(t *testing.T) {
 		})
 	}
 }
+
+// Another owner cannot use up the id of a grant with a record without a reason.
+func TestARecordOfAnotherOwnerUsesNoIDUp(t *testing.T) {
+	w := newWorld(t, jit.Native)
+	forged, _, err := w.Check(request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.Owner, forged.Reason, forged.Renewal = "forger", "", 0
+	forged.Window = jit.Window{Start: w.now.Add(-2 * time.Hour), End: w.now.Add(-time.Hour)}
+	forged.RequestedAt, forged.GrantedAt, forged.EndedAt = forged.Start, forged.Start, forged.End
+	for _, err := range w.ledger.Write(t.Context(), []jit.Entry{{Grant: &forged}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := w.grant(request())
+	if g.ID != forged.ID || g.Owner != "jit" {
+		t.Errorf("granted %+v", g)
+	}
+	w.allowed(true)
+	if recorded, _, err := w.ledger.Lookup(t.Context(), g.ID); err != nil || recorded.Owner != "jit" {
+		t.Errorf("recorded %+v, %v", recorded, err)
+	}
+	w.pass(2 * time.Hour)
+	w.allowed(false)
+}

@@ -49,7 +49,7 @@ func (b *Broker) confirmAltered(
 		if !suspect {
 			continue
 		}
-		recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+		recorded, known, err := b.Find(ctx, g.ID)
 		if err != nil {
 			return nil, err
 		}

@@ -115,7 +115,7 @@ func (b *Broker) Check(r Request) (jit.Grant, jit.Traits, error) {
 // Lookup returns the record of id. If the ledger does not know it, Lookup returns remembered (the facts of a Terraform
 // state; it may be the zero Grant) with known false.
 func (b *Broker) Lookup(ctx context.Context, id jit.ID, remembered jit.Grant) (g jit.Grant, known bool, err error) {
-	g, known, err = b.Ledger.Lookup(ctx, id)
+	g, known, err = b.Find(ctx, id)
 	if err == nil && known {
 		err = b.owns(g)
 	}
@@ -123,6 +123,15 @@ func (b *Broker) Lookup(ctx context.Context, id jit.ID, remembered jit.Grant) (g
 		return remembered, false, err
 	}
 	return g, true, nil
+}
+
+// Find returns the record of id, of whatever owner. A grant of this owner is not among the records of others that cannot be read.
+func (b *Broker) Find(ctx context.Context, id jit.ID) (g jit.Grant, known bool, err error) {
+	g, known, err = b.Ledger.Lookup(ctx, id)
+	if !b.AnyOwner && jit.Partial(err, jit.Owners{b.Owner}) {
+		err = nil
+	}
+	return g, known, err
 }
 
 // ErrOtherOwner is the error for a grant of another owner. It is also a [jit.ErrInvalid], so test for ErrOtherOwner
@@ -238,7 +247,7 @@ func (b *Broker) update(
 
 // newest returns the record as it is now; if it is gone, g as a new record.
 func (b *Broker) newest(ctx context.Context, g jit.Grant) (jit.Grant, error) {
-	recorded, known, err := b.Ledger.Lookup(ctx, g.ID)
+	recorded, known, err := b.Find(ctx, g.ID)
 	if known {
 		return recorded, nil
 	}

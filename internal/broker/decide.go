@@ -87,9 +87,12 @@ func (b *Broker) decide(ctx context.Context, r Request, planned, read bool) (d D
 	if d.asked, d.traits, err = b.Check(r); err != nil {
 		return d, err
 	}
-	recorded, known, err := b.Ledger.Lookup(ctx, d.asked.ID)
+	recorded, known, err := b.Find(ctx, d.asked.ID)
 	if err != nil {
 		return d, err
+	}
+	if known && recorded.YieldsTo(d.asked) {
+		recorded, known = jit.Grant{}, false
 	}
 	if d.recorded = recorded; known && r.OneRun {
 		return d, errTaken

@@ -206,7 +206,7 @@ func (b *Broker) overtaken(ctx context.Context, t *task) error {
 	if t.Kind != reconcile.Revoke {
 		return nil
 	}
-	g, known, err := b.Ledger.Lookup(ctx, t.Grant.ID)
+	g, known, err := b.Find(ctx, t.Grant.ID)
 	if err == nil && known && !g.Live(b.Now()) {
 		return nil
 	}

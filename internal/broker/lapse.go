@@ -15,6 +15,9 @@ import (
 func (b *Broker) Lapse(ctx context.Context, owners jit.Owners, now time.Time) error {
 	var waiting []jit.Grant
 	for g, err := range b.Ledger.Grants(ctx, jit.Filter{Waiting: true}) {
+		if jit.Partial(err, owners) {
+			break
+		}
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func (b *Broker) unused(ctx context.Context, r Request) (Request, error) {
 			Rule: fmt.Sprintf("people approve each grant on target %q", g.Target)})
 	}
 	used := func(renewal int64) (bool, error) {
-		_, known, err := b.Ledger.Lookup(ctx, jit.NewID(b.Owner, g.Binding, r.Reason, renewal))
+		_, known, err := b.Find(ctx, jit.NewID(b.Owner, g.Binding, r.Reason, renewal))
 		return known, err
 	}
 	last, next := int64(0), int64(1) // last is used, or 0

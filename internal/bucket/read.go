@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,8 +40,9 @@ func (l *Log) read(ctx context.Context, chain string, number int64) (*Commit, er
 	switch {
 	case errors.Is(err, jit.ErrNewerLedger):
 		return nil, &jit.Error{Attribute: "ledger", Err: err,
-			Problem: fmt.Sprintf("commit %d of %s is of a newer form than this program knows", number, l.at),
-			Hint:    "a newer version of this program has written to it; update to at least that version"}
+			Problem: fmt.Sprintf("commit %d of the log %s in %s is of a newer form than this program knows",
+				number, chain, l.at),
+			Hint: "a newer version of this program has written to it; update to at least that version"}
 	case err != nil:
 		return nil, l.damaged(chain, number, "the object is cut off or is not a commit")
 	case c.Chain != chain:
@@ -55,8 +57,15 @@ func (l *Log) read(ctx context.Context, chain string, number int64) (*Commit, er
 func (l *Log) damaged(chain string, number int64, why string) error {
 	return &jit.Error{Attribute: "ledger", Err: jit.ErrAltered,
 		Problem: fmt.Sprintf("the log in %s is damaged at %s: %s", l.at, l.key(chain, number), why),
-		Hint: "restore that object from an older version of it or from a backup; nothing is granted until the log is " +
-			"whole"}
+		Hint:    "restore that object from an older version of it or from a backup; " + Until(chain)}
+}
+
+// Until says what a damaged chain stops. The chains of owners have no name that begins with a _.
+func Until(chain string) string {
+	if strings.HasPrefix(chain, "_") {
+		return "nothing is granted until the log is whole"
+	}
+	return "nothing is granted for " + chain + " until its log is whole"
 }
 
 // Next reads up to most commits of a chain after a head, without asking for a list.
@@ -248,7 +257,7 @@ func (l *Log) numbers(ctx context.Context, chain string, after Head) (n numbers,
 		if err != nil {
 			return n, &jit.Error{Attribute: "ledger", Err: jit.ErrAltered,
 				Problem: fmt.Sprintf("%s has the foreign object %q below %s", l.at, jit.Said(key), folder),
-				Hint:    "move it elsewhere, or give the ledger a prefix of its own"}
+				Hint:    "move it elsewhere, or give the ledger a prefix of its own; " + Until(chain)}
 		}
 		if n.first == 0 {
 			n.first = number
@@ -258,23 +267,41 @@ func (l *Log) numbers(ctx context.Context, chain string, after Head) (n numbers,
 	return n, nil
 }
 
-// News returns which chains have commits after their heads. It looks into all of them at the same time. The error is
-// [ErrRewound] if a chain does not have its head any more; a chain of which that was made sure less than within ago is
-// only asked for its next commit.
-func (l *Log) News(ctx context.Context, heads map[string]Head, within time.Duration) (chains []string, err error) {
+// News is what is new in some chains.
+type News struct {
+	// Chains have commits after their heads.
+	Chains []string
+	// Damaged chains cannot be read on, and why: see [Damaged].
+	Damaged map[string]error
+}
+
+// Damaged reports whether an error is about what a chain holds, and would be the same at the next attempt.
+func Damaged(err error) bool {
+	return errors.Is(err, jit.ErrAltered) || errors.Is(err, jit.ErrNewerLedger)
+}
+
+// News looks into all chains at the same time for commits after their heads. The error is [ErrRewound] if a chain does
+// not have its head any more; a chain of which that was made sure less than within ago is only asked for its next
+// commit.
+func (l *Log) News(ctx context.Context, heads map[string]Head, within time.Duration) (News, error) {
+	news := News{Damaged: map[string]error{}}
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for chain, head := range heads {
 		g.Go(func() error {
 			known, err := l.known(ctx, chain, head, within)
-			if err == nil && (known.next || known.more || known.last > head.Number) {
-				mu.Lock()
-				defer mu.Unlock()
-				chains = append(chains, chain)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case Damaged(err):
+				news.Damaged[chain] = err
+				return nil
+			case err == nil && (known.next || known.more || known.last > head.Number):
+				news.Chains = append(news.Chains, chain)
 			}
 			return err
 		})
 	}
-	return chains, g.Wait()
+	return news, g.Wait()
 }

@@ -3,7 +3,9 @@ package jit
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 )
 
 // Sentinel errors, to be tested with errors.Is.
@@ -57,6 +59,37 @@ type Error struct {
 	Hint string
 	// Err is the kind ([ErrInvalid], …) or the cause; it may be nil.
 	Err error
+}
+
+// PartialError says that the records of some owners cannot be read, and why. Those of the others can.
+type PartialError struct {
+	Owners map[string]error
+}
+
+// Error joins the errors of the owners.
+func (e *PartialError) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+// Unwrap returns the errors in the order of the owners' names.
+func (e *PartialError) Unwrap() []error {
+	var all []error
+	for _, owner := range slices.Sorted(maps.Keys(e.Owners)) {
+		all = append(all, e.Owners[owner])
+	}
+	return all
+}
+
+// Partial reports whether an error says no more than that records of other owners cannot be read.
+func Partial(err error, owners Owners) bool {
+	var partial *PartialError
+	if !errors.As(err, &partial) {
+		return false
+	}
+	for owner := range partial.Owners {
+		if owners.Include(owner) {
+			return false
+		}
+	}
+	return true
 }
 
 var lineEnds = regexp.MustCompile(`\s*\n\s*`)

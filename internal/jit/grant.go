@@ -175,6 +175,12 @@ const lostReason = "unknown: the record was lost and rebuilt from the marker on 
 // since.
 func (g Grant) ReasonLost() bool { return g.Reason == "" }
 
+// YieldsTo reports whether a record makes way for the grant that another owner asks for: an id is made of the owner's name
+// and the reason, so a record without a reason under another owner says nothing about it.
+func (g Grant) YieldsTo(asked Grant) bool {
+	return g.ReasonLost() && !asked.ReasonLost() && g.ID == asked.ID && g.Owner != asked.Owner
+}
+
 // ReasonText returns the reason, or words for a lost one.
 func (g Grant) ReasonText() string { return cmp.Or(g.Reason, lostReason) }
 

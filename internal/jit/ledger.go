@@ -147,7 +147,7 @@ type DueQuery struct {
 // the events that go with it.
 type Entry struct {
 	// Grant is inserted if its Version is 0 and its id is new, or else updated if the recorded version is the same. The
-	// recorded version is then one higher.
+	// recorded version is then one higher. An id is also new if its record [Grant.YieldsTo] the grant.
 	Grant *Grant
 	// Policy is inserted or replaced by its name.
 	Policy *Policy

@@ -36,6 +36,7 @@ func after(g *jit.Grant) []any {
 // scope, so holders share out scopes rather than the calls on one scope. A lease does not change the version of a
 // grant.
 func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, error) {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
 	if err != nil || db == nil || q.Limit <= 0 {
 		return nil, err
@@ -48,7 +49,8 @@ func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 		owners = slices.DeleteFunc(owners, func(owner string) bool { return owner < q.After.Owner })
 	}
 	if len(owners) == 0 {
-		return nil, nil
+		_, err := l.serving(ctx, q.Owners)
+		return nil, err
 	}
 	if _, ok := l.db.(committer); !ok {
 		return l.acquireOf(ctx, owners, q)
@@ -66,6 +68,9 @@ func (l *Ledger) AcquireDue(ctx context.Context, q jit.DueQuery) ([]jit.Grant, e
 	}
 	if len(acquired) > 0 { // the next call has the errors
 		return acquired, nil
+	}
+	if _, err := l.serving(ctx, q.Owners); err != nil {
+		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
 }

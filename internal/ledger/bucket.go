@@ -72,6 +72,8 @@ type inBucket struct {
 	// writes; it is guarded by turn.
 	checked atomic.Pointer[time.Time]
 	seen    map[string]time.Time
+	// broken holds the logs of owners that cannot be read on, and why; see broken.
+	broken atomic.Pointer[map[string]error]
 	// left: the projection was made anew because the log has gone back in time, and the head beside it is not read yet.
 	left atomic.Bool
 	// proven: the store honours the condition of a write. It is guarded by turn.

@@ -39,7 +39,7 @@ func (b *inBucket) refresh(ctx context.Context) error {
 		within = 0
 	}
 	news, err := b.log.News(ctx, heads, within)
-	if len(news) > 0 || errors.Is(err, bucket.ErrRewound) {
+	if len(news.Chains) > 0 || len(news.Damaged) > 0 || len(b.brokenLogs()) > 0 || errors.Is(err, bucket.ErrRewound) {
 		b.calm.Store(0)
 		return b.renew(ctx)
 	}
@@ -117,14 +117,18 @@ func concern(log string) []string { return []string{jit.AllChain, sharedLog, log
 
 // prepared reports whether the projection has what a write to a log depends on.
 func (b *inBucket) prepared(log string) bool {
+	if b.usable(log) != nil { // it may have been repaired
+		return false
+	}
 	old := func(log string) bool { return time.Since(b.seen[log]) >= b.fresh }
 	return b.current() || b.checked.Load() != nil && !slices.ContainsFunc(concern(log), old)
 }
 
-// catchUp applies the commits that the projection does not hold: those of some logs, or of all without a name.
+// catchUp applies the commits that the projection does not hold: those of some logs, or of all without a name. The log
+// of an owner that cannot be read on is noted, and is no error here.
 func (b *inBucket) catchUp(ctx context.Context, p projection, only ...string) (applied int, err error) {
 	at := time.Now()
-	looked := map[string]bool{}
+	looked, broken := map[string]bool{}, b.brokenLogs()
 	for {
 		heads, err := b.heads(ctx, p.tx)
 		if err != nil {
@@ -140,16 +144,24 @@ func (b *inBucket) catchUp(ctx context.Context, p projection, only ...string) (a
 		if err != nil {
 			return applied, err
 		}
-		for _, log := range news {
+		for log := range heads {
+			looked[log], b.seen[log] = true, at
+			if delete(broken, log); news.Damaged[log] != nil {
+				if err := isolate(broken, log, news.Damaged[log]); err != nil {
+					return applied, err
+				}
+			}
+		}
+		slices.SortFunc(news.Chains, inOrder)
+		for _, log := range news.Chains {
 			n, err := b.applySince(ctx, p, log)
-			if applied += n; err != nil {
+			applied += n
+			if err := isolate(broken, log, err); err != nil {
 				return applied, err
 			}
 		}
-		for log := range heads {
-			looked[log], b.seen[log] = true, at
-		}
 	}
+	b.broken.Store(&broken)
 	if len(only) == 0 {
 		b.checked.Store(&at)
 	}
@@ -169,7 +181,7 @@ func (b *inBucket) applySince(ctx context.Context, p projection, log string) (ap
 	}
 	for c, err := range b.log.Since(ctx, log, head) {
 		if err == nil {
-			err = b.apply(ctx, p, c)
+			err = b.applyWhole(ctx, p, c)
 		}
 		if err != nil {
 			return applied, err
@@ -193,10 +205,25 @@ func (b *inBucket) apply(ctx context.Context, p projection, c *bucket.Commit) er
 			return p.damaged(c, fmt.Sprintf("it follows commit %d of %s, which is missing", c.After, jit.AllChain))
 		}
 		if _, err := b.applySince(ctx, p, jit.AllChain); err != nil {
-			return err
+			return ofAllError{err}
 		}
 	}
 	return p.apply(ctx, c)
+}
+
+// applyWhole applies a commit, and leaves nothing of one that cannot be applied.
+func (b *inBucket) applyWhole(ctx context.Context, p projection, c *bucket.Commit) error {
+	if !ownLog(c.Chain) { // its error ends the transaction
+		return b.apply(ctx, p, c)
+	}
+	if err := p.exec(ctx, "SAVEPOINT whole"); err != nil {
+		return err
+	}
+	err := b.apply(ctx, p, c)
+	if err == nil {
+		return p.exec(ctx, "RELEASE whole")
+	}
+	return errors.Join(err, p.exec(context.WithoutCancel(ctx), "ROLLBACK TO whole", "RELEASE whole"))
 }
 
 // follow applies the commits to a log of those who were faster, without asking for a list.

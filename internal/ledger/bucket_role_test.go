@@ -39,8 +39,7 @@ func TestRoleOfOneOwner(t *testing.T) {
 		}
 	}
 	policy.Policy.Name = "b"
-	theirs := ledgertest.Grant(5)
-	theirs.Owner = "other"
+	theirs := ledgertest.Of("other", 5)
 	errs := team.Write(t.Context(), []jit.Entry{policy, ledgertest.Entry(ledgertest.Grant(3)), ledgertest.Entry(theirs)})
 	told(t, "a policy", errs[0], "may not create", "s3:PutObject")
 	told(t, "a grant of another owner", errs[2], "may not create")
@@ -130,8 +129,7 @@ func TestSweepsOfARole(t *testing.T) {
 func TestDedupKeysOfOwners(t *testing.T) {
 	url, _ := bucketURL(t)
 	l := open(t, url)
-	theirs := ledgertest.Grant(2)
-	theirs.Owner = "other"
+	theirs := ledgertest.Of("other", 2)
 	if err := errors.Join(l.Write(t.Context(), []jit.Entry{ledgertest.Entry(ledgertest.Grant(1)),
 		ledgertest.Entry(theirs)})...); err != nil {
 		t.Fatal(err)

@@ -22,8 +22,7 @@ func withSnapshots(t *testing.T, more int) (url string, s *buckettest.Server) {
 	now := time.Now()
 	for n := range 4 {
 		name := fmt.Sprintf("p%d", n)
-		theirs := ledgertest.Grant(100 + n)
-		theirs.Owner = "other"
+		theirs := ledgertest.Of("other", 100+n)
 		for _, err := range l.Write(t.Context(), []jit.Entry{
 			ledgertest.Entry(theirs),
 			{Policy: &jit.Policy{Name: name, Effect: jit.Permit}, Events: []jit.Event{
@@ -69,7 +68,7 @@ func asWritten(t *testing.T, url string, grants int) {
 		t.Errorf("the lease belongs to %q, %v", holder, err)
 	}
 	now := time.Now()
-	again := jit.Entry{Events: []jit.Event{ledgertest.Event(ledgertest.Grant(101).ID)},
+	again := jit.Entry{Events: []jit.Event{ledgertest.Event(ledgertest.Of("other", 101).ID)},
 		Dedup: jit.DedupKey{Name: "soon/p1", At: now, Until: now.Add(time.Hour)}}
 	if err := l.Write(t.Context(), []jit.Entry{again})[0]; !errors.Is(err, jit.ErrDuplicate) {
 		t.Errorf("a dedup key once more: %v, want ErrDuplicate", err)

@@ -160,8 +160,8 @@ func TestOneUnsignedGrantAmongOwners(t *testing.T) {
 	url, _ := bucketURL(t)
 	const machines = 6
 	entry := func(n int) jit.Entry {
-		g := ledgertest.Grant(n)
-		g.Owner, g.BreakGlass, g.Awaits, g.Requester = fmt.Sprintf("team-%d", n), true, "1 of: lea", "bob"
+		g := ledgertest.Of(fmt.Sprintf("team-%d", n), n)
+		g.BreakGlass, g.Awaits, g.Requester = true, "1 of: lea", "bob"
 		e := ledgertest.Entry(g)
 		e.OnlyUnsigned = true
 		return e
@@ -169,8 +169,7 @@ func TestOneUnsignedGrantAmongOwners(t *testing.T) {
 	all := make([]*ledger.Ledger, machines)
 	for i := range all {
 		all[i] = onMachine(t, url)
-		plain := ledgertest.Grant(100 + i) // so that each has all logs
-		plain.Owner = fmt.Sprintf("team-%d", i)
+		plain := ledgertest.Of(fmt.Sprintf("team-%d", i), 100+i) // so that each has all logs
 		if err := all[i].Write(t.Context(), []jit.Entry{ledgertest.Entry(plain)})[0]; err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +196,7 @@ func TestOneUnsignedGrantAmongOwners(t *testing.T) {
 	if err := all[other].Write(t.Context(), []jit.Entry{entry(other)})[0]; !errors.Is(err, jit.ErrStale) {
 		t.Errorf("another one later: %v, want ErrStale", err)
 	}
-	g, _, err := all[other].Lookup(t.Context(), ledgertest.Grant(won).ID)
+	g, _, err := all[other].Lookup(t.Context(), ledgertest.Of(fmt.Sprintf("team-%d", won), won).ID)
 	if err != nil {
 		t.Fatal(err)
 	}

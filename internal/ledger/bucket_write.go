@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -68,6 +69,9 @@ func (t *attempt) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := t.usable(t.log); err != nil {
+		return err
+	}
 	for n := 0; ; n++ {
 		commits, err := t.try(ctx)
 		if err == nil && len(commits) > 0 {
@@ -100,7 +104,8 @@ func (t *attempt) look(ctx context.Context) (applied int, err error) {
 		return 0, nil
 	}
 	t.looked = true
-	return t.catchUp(ctx, t.projection, t.concerns()...)
+	applied, err = t.catchUp(ctx, t.projection, t.concerns()...)
+	return applied, cmp.Or(err, t.usable(t.log))
 }
 
 // concerns returns the logs that have to be read; none stands for all.
@@ -142,13 +147,18 @@ func (t *attempt) try(ctx context.Context) ([]*bucket.Commit, error) {
 	var commits []*bucket.Commit
 	for log, tables := range split(tables, t.log) {
 		last, err := t.head(ctx, log)
-		if err != nil {
+		if err = cmp.Or(err, t.usable(log)); err != nil {
 			return nil, err
 		}
 		c := &bucket.Commit{Ledger: now.id, Chain: log, Number: last.Number + 1, Prev: last.Hash, After: all.Number,
 			Writer: t.id, ID: uuid.NewString(), Schema: now.schema, Tables: tables}
 		if log == jit.AllChain {
 			c.After = 0
+		}
+		for _, table := range tables {
+			if why := foreign(c, table); why != "" { // others would refuse the whole log
+				return nil, fmt.Errorf("write the log of %s: %s", log, why)
+			}
 		}
 		commits = append(commits, c)
 	}

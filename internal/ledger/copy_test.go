@@ -20,8 +20,7 @@ import (
 // person, a claim and how far notices were delivered.
 func recordIn(t *testing.T, l *ledger.Ledger) {
 	t.Helper()
-	theirs := ledgertest.Grant(5000)
-	theirs.Owner = "other"
+	theirs := ledgertest.Of("other", 5000)
 	entries := []jit.Entry{ledgertest.Entry(theirs),
 		{Policy: &jit.Policy{Name: "p", Effect: jit.Permit}, Events: []jit.Event{
 			{Kind: jit.EventPolicyChanged, Policy: "p", At: ledgertest.Epoch}}},

@@ -31,6 +31,7 @@ func nextDueQuery(dueTable string) string {
 // NextDue returns when the next grant of the owners becomes due after a time, or when the next lease of a due grant
 // ends; zero if neither is recorded.
 func (l *Ledger) NextDue(ctx context.Context, owners jit.Owners, after time.Time) (time.Time, error) {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return time.Time{}, err
@@ -58,7 +59,7 @@ const (
 // Clock returns the time of the server or, for a file, that of the newest event since the last acceptance.
 func (l *Ledger) Clock(ctx context.Context) (now, notBefore time.Time, err error) {
 	if c, ok := l.db.(committer); ok {
-		_, err := l.read(ctx) // the answer has the time
+		_, err := l.read(tolerant(ctx)) // the answer has the time
 		return c.now(l.now()), time.Time{}, err
 	}
 	if l.clock == "" {
@@ -120,6 +121,10 @@ func placesQuery(dueTable, openGrants string) string {
 
 // Places lists the scopes on which the owners have live grants.
 func (l *Ledger) Places(ctx context.Context, owners jit.Owners, liveAt time.Time) ([]jit.Place, error) {
+	ctx, err := l.serving(ctx, owners)
+	if err != nil {
+		return nil, err
+	}
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
@@ -158,6 +163,10 @@ func countsQuery(openGrants string) string {
 
 // Counts returns how many open grants each of the owners has on each target.
 func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([]jit.Count, error) {
+	ctx, err := l.serving(ctx, owners)
+	if err != nil {
+		return nil, err
+	}
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return nil, err
@@ -175,9 +184,9 @@ func (l *Ledger) Counts(ctx context.Context, owners jit.Owners, at time.Time) ([
 // FirstEvent returns the sequence number of the first event of a chain recorded at or after a time; if there is none,
 // that of the next event.
 func (l *Ledger) FirstEvent(ctx context.Context, chain string, at time.Time) (int64, error) {
-	seq := int64(1)
+	seq, ctx := int64(1), tolerant(ctx)
 	db, err := l.read(ctx)
-	if err != nil || db == nil {
+	if err = cmp.Or(err, l.wholeFor(chain)); err != nil || db == nil {
 		return seq, err
 	}
 	lay, args := l.known.Load().layout, []any{at.UnixMicro()}

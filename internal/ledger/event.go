@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -121,8 +122,9 @@ const ofChain = "chain = $3 AND "
 // eventsFrom returns the events of a chain that a condition selects, from sequence number first on.
 func (l *Ledger) eventsFrom(ctx context.Context, chain, condition string, first int64) iter.Seq2[jit.Event, error] {
 	return func(yield func(jit.Event, error) bool) {
+		ctx := tolerant(ctx)
 		db, err := l.read(ctx)
-		if err != nil || db == nil {
+		if err = cmp.Or(err, l.wholeFor(chain)); err != nil || db == nil {
 			if err != nil {
 				yield(jit.Event{}, err)
 			}
@@ -160,20 +162,35 @@ func (l *Ledger) eventPages(ctx context.Context, query string, first int64, more
 // eventsOf selects the events of some grants, by their index.
 const eventsOf = "grant_id <> '' AND grant_id"
 
+// ofOwner selects the events that are where those of their grant are. Whoever may write the chain of one owner only
+// cannot add to the story of another owner's grant.
+const ofOwner = " AND (chain = '" + jit.AllChain + "' OR NOT EXISTS (" +
+	"SELECT 1 FROM jit_grants g WHERE g.id = jit_log.grant_id AND g.owner <> jit_log.chain))"
+
+// ofChainOf reports whether an event is where those about grants of an owner are.
+func ofChainOf(owner string, e jit.Event) bool {
+	return e.InChain() == jit.AllChain || e.InChain() == jit.ChainOf(owner)
+}
+
 // EventsOf returns the events about these grants, those of one grant in order.
 func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event, error] {
 	return func(yield func(jit.Event, error) bool) {
-		db, err := l.read(ctx)
+		db, err := l.read(tolerant(ctx))
 		more := db != nil
 		visit := func(e jit.Event) bool {
-			more = yield(e, nil)
+			if broken := l.wholeFor(e.InChain()); broken != nil {
+				yield(jit.Event{}, broken)
+				more = false
+			} else {
+				more = yield(e, nil)
+			}
 			return more
 		}
 		for some := range slices.Chunk(ids, pageSize) {
 			if err != nil || !more {
 				break
 			}
-			err = l.visitOf(ctx, db, l.known.Load().layout, some, visit)
+			err = l.visitOf(ctx, db, l.known.Load().layout, ofOwner, some, visit)
 		}
 		if err != nil {
 			yield(jit.Event{}, l.fail("read", err))
@@ -181,10 +198,17 @@ func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event
 	}
 }
 
-// visitOf passes the events about some grants to visit, those of one grant in order, until visit returns false.
+// visitOf passes the events about some grants to visit, those of one grant in order, until visit returns false. in is a
+// further condition for those of jit_log.
 func (l *Ledger) visitOf(
-	ctx context.Context, q queryer, lay layout, ids []jit.ID, visit func(jit.Event) bool,
+	ctx context.Context, q queryer, lay layout, in string, ids []jit.ID, visit func(jit.Event) bool,
 ) error {
-	return each(ctx, q, scanEvent, visit, lay.events(eventsOf+l.among("$1"))+" ORDER BY grant_id, chain, seq",
-		l.list(texts(ids)))
+	query := lay.union(func(table string) string {
+		where := " WHERE " + eventsOf + l.among("$1")
+		if table == logTable {
+			where += in
+		}
+		return selectFrom(table) + where
+	})
+	return each(ctx, q, scanEvent, visit, query+" ORDER BY grant_id, chain, seq", l.list(texts(ids)))
 }

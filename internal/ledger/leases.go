@@ -147,7 +147,7 @@ func (l leases) Holder(ctx context.Context, name string) (
 	position int64, holder string, until time.Time, err error,
 ) {
 	var end int64
-	ok, err := l.row(ctx, "SELECT position, holder, lease_until FROM jit_leases WHERE name = $1", []any{name},
+	ok, err := l.row(tolerant(ctx), "SELECT position, holder, lease_until FROM jit_leases WHERE name = $1", []any{name},
 		&position, &holder, &end)
 	if !ok {
 		return 0, "", time.Time{}, err

@@ -17,6 +17,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -102,6 +103,7 @@ func (l *Ledger) Close() error {
 
 // ID returns the id of the ledger, which precedes its first event; empty if there is no ledger.
 func (l *Ledger) ID(ctx context.Context) (string, error) {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return "", err
@@ -112,6 +114,7 @@ func (l *Ledger) ID(ctx context.Context) (string, error) {
 
 // Policies returns all policies in the order of their names.
 func (l *Ledger) Policies(ctx context.Context) ([]jit.Policy, error) {
+	ctx = tolerant(ctx)
 	all, err := list(ctx, l, scanNamed[jit.Policy]("policy"), "SELECT name, body FROM jit_policies")
 	// The server's order depends on its collation.
 	slices.SortFunc(all, func(a, b jit.Policy) int { return strings.Compare(a.Name, b.Name) })
@@ -123,6 +126,7 @@ const personsSchema = 11
 
 // Persons returns all persons in the order of their names.
 func (l *Ledger) Persons(ctx context.Context) ([]jit.Person, error) {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
 	if err != nil || db == nil || l.known.Load().schema < personsSchema {
 		return nil, err
@@ -170,7 +174,7 @@ type headReader interface {
 // any write migrates it.
 func (l *Ledger) read(ctx context.Context) (*sql.DB, error) {
 	db, err := l.db.reader(ctx)
-	if err != nil || db == nil {
+	if err = cmp.Or(err, l.whole(ctx)); err != nil || db == nil {
 		return nil, l.fail("read", err)
 	}
 	if k := l.known.Load(); k != nil && k.db == db && k.schema >= len(l.migrations) && time.Since(k.at) < checkValid {

@@ -77,8 +77,14 @@ func (l *Ledger) kept(chains map[string]tip) kept {
 		m.filed = true
 		m.last = file.loadHeads()
 	}
-	k := kept{told: m.told}
+	k, broken := kept{told: m.told}, l.broken()
+	if broken[m.told.Chain] != nil {
+		k.told = jit.Head{}
+	}
 	for chain, h := range m.last {
+		if broken[chain] != nil { // it may be in the part that cannot be read
+			continue
+		}
 		if _, wanted := chains[chain]; wanted || chains == nil || chain == m.lost.Chain {
 			k.last = append(k.last, h)
 		}

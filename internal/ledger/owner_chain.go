@@ -31,7 +31,7 @@ func (l *Ledger) ownersOf(ctx context.Context, entries []jit.Entry) (owners, err
 			of[e.Grant.ID] = e.Grant.Owner
 		}
 	}
-	_, err := list(ctx, l, func(rows *sql.Rows) (none struct{}, err error) {
+	_, err := list(tolerant(ctx), l, func(rows *sql.Rows) (none struct{}, err error) {
 		var id jit.ID
 		var owner string
 		err = rows.Scan(&id, &owner)

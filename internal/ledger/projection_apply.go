@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -44,8 +45,15 @@ func (p projection) apply(ctx context.Context, c *bucket.Commit) error {
 	if err != nil {
 		return err
 	}
+	yields, err := p.yields(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := p.takeOver(ctx, c); err != nil {
+		return err
+	}
 	for _, t := range c.Tables {
-		if err := p.applyTable(ctx, c, t, shapes); err != nil {
+		if err := p.applyTable(ctx, c, yields.from(t), shapes); err != nil {
 			return err
 		}
 	}
@@ -81,8 +89,7 @@ func (p projection) damaged(c *bucket.Commit, why string) error {
 	return &jit.Error{Attribute: "ledger", Err: jit.ErrAltered,
 		Problem: fmt.Sprintf("commit %d of the log %s in %s was not made by this program: %s",
 			c.Number, c.Chain, p.name, why),
-		Hint: "restore that object from an older version of it or from a backup; nothing is granted until the log is " +
-			"whole"}
+		Hint: "restore that object from an older version of it or from a backup; " + bucket.Until(c.Chain)}
 }
 
 // applyTable writes the rows of one table.
@@ -113,7 +120,11 @@ func (p projection) applyTable(
 			}
 		}
 		columns := strings.Count(where, "?")
-		if err := p.each(ctx, c, "DELETE FROM "+t.Name+" WHERE "+where, columns, gone, ofOwner); err != nil {
+		err := p.each(ctx, c, "DELETE FROM "+t.Name+" WHERE "+where, columns, gone, false)
+		if err == nil && ofOwner {
+			err = p.checkGone(ctx, c, t.Deleted)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -202,6 +213,10 @@ func foreign(c *bucket.Commit, t bucket.Table) string {
 		}
 		value := func(column string) string { return fmt.Sprint(row[slices.Index(t.Columns, column)]) }
 		switch t.Name {
+		case "jit_grants":
+			if !fits(value) {
+				return fmt.Sprintf("the id %s is not that of the grant which it records", jit.Said(value("id")))
+			}
 		case "jit_leases":
 			if !isLeaseOf(c.Chain, value("name"), value("holder")) {
 				return "a lease or a dedup key belongs to another log"
@@ -213,6 +228,16 @@ func foreign(c *bucket.Commit, t bucket.Table) string {
 		}
 	}
 	return ""
+}
+
+// fits reports whether a grant has the id that its facts lead to. Nobody can use up the id of another owner's grant with
+// it. A record that was rebuilt from a marker has no reason yet, and may have any id.
+func fits(value func(column string) string) bool {
+	reason := value("reason")
+	renewal, err := strconv.ParseInt(value("renewal"), 10, 64)
+	binding := jit.Binding{Target: value("target"), Principal: value("principal"), Role: value("role"),
+		Scope: value("scope")}
+	return reason == "" || err == nil && string(jit.NewID(value("owner"), binding, reason, renewal)) == value("id")
 }
 
 // isLeaseOf reports whether a row of jit_leases may be in a log: leases with a holder in [sharedLog], and in each other
@@ -251,7 +276,8 @@ func tablesOf(log string) []string {
 
 // needed are the columns that say to which log a row belongs.
 var needed = map[string][]string{
-	"jit_grants": {"id", "owner"}, "jit_due": {"id", "owner"}, "jit_sweeps": {"owner"}, logTable: {"chain"},
+	"jit_grants": {"id", "owner", "target", "principal", "role", "scope", "reason", "renewal"},
+	"jit_due":    {"id", "owner"}, "jit_sweeps": {"owner"}, logTable: {"chain"},
 	chainTable: {"chain", "head_seq", "head_hash"}, "jit_leases": {"name", "holder"},
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,8 @@ type found struct {
 	err   error
 }
 
-// Lookup returns the record of id; ok is false if there is none.
+// Lookup returns the record of id; ok is false if there is none. The error is a [jit.PartialError] if it may be among
+// those that cannot be read.
 func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (g jit.Grant, ok bool, err error) {
 	f, err := l.lookups.Do(ctx, id)
 	if err != nil {
@@ -32,14 +34,20 @@ func (l *Ledger) Lookup(ctx context.Context, id jit.ID) (g jit.Grant, ok bool, e
 // lookup answers a group of lookups with one query. Groups run one at a time.
 func (l *Ledger) lookup(ctx context.Context, ids []jit.ID) []found {
 	answers := make([]found, len(ids))
-	grants, err := l.byID(ctx, ids)
+	grants, err := l.byID(tolerant(ctx), ids)
 	known := make(map[jit.ID]jit.Grant, len(grants))
 	for _, g := range grants {
 		known[g.ID] = g
 	}
 	for i, id := range ids {
 		g, ok := known[id]
-		answers[i] = found{g, ok, err}
+		broken := l.wholeFor(g.Owner)
+		if !ok { // it may be in a part that cannot be read
+			broken = partial(l.broken())
+		}
+		if answers[i] = (found{g, ok, err}); err == nil && broken != nil {
+			answers[i] = found{err: broken}
+		}
 	}
 	return answers
 }
@@ -99,7 +107,34 @@ func (p *prepared) QueryContext(ctx context.Context, _ string, args ...any) (*sq
 
 // Grants returns the records that the filter selects, ordered by end and id, due ones in the order of AcquireDue. It
 // reads pages: a grant whose end changes meanwhile may appear twice or not at all.
+//
+// Of owners whose records cannot be read it yields none, and a [jit.PartialError] at the end.
 func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
+	return func(yield func(jit.Grant, error) bool) {
+		found := 0
+		for g, err := range l.allGrants(tolerant(ctx), f) {
+			if err == nil && l.wholeFor(g.Owner) != nil {
+				continue
+			}
+			if found++; !yield(g, err) || err != nil {
+				return
+			}
+		}
+		broken := l.broken()
+		if found > 0 && found == len(f.IDs) {
+			broken = nil // none is missing
+		}
+		if f.Owner != "" {
+			maps.DeleteFunc(broken, func(owner string, _ error) bool { return owner != f.Owner })
+		}
+		if err := partial(broken); err != nil {
+			yield(jit.Grant{}, err)
+		}
+	}
+}
+
+// allGrants is Grants with those of owners whose records end before their log does.
+func (l *Ledger) allGrants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, error] {
 	switch {
 	case !f.DueBy.IsZero():
 		return l.dueGrants(ctx, f)

@@ -223,7 +223,7 @@ func (v *verifier) rebuildPage(ctx context.Context, page []storedRow) error {
 		trial := approval.Trial{History: &v.persons, Ledger: r.Ledger}
 		grants[row.grant.ID] = &told{chain: jit.ChainOf(row.grant.Owner), trial: trial}
 	}
-	err := v.visitOf(ctx, v.tx, v.state.layout(), ids, func(e jit.Event) bool {
+	err := v.visitOf(ctx, v.tx, v.state.layout(), "", ids, func(e jit.Event) bool {
 		if g, wanted := grants[e.Grant]; wanted {
 			g.add(e)
 		}

@@ -79,6 +79,7 @@ func (l *Ledger) Restores(ctx context.Context) ([]jit.Event, error) {
 
 // look compares the ledger with all heads that this process remembers.
 func (l *Ledger) look(ctx context.Context) (comparison, error) {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
 	if err != nil || db == nil {
 		return comparison{}, err
@@ -227,6 +228,8 @@ func (l *Ledger) unknown(id string, calls [][]jit.Head) (open []jit.Head, errs [
 			case h.Ledger != id:
 				errs[i] = jit.Errorf(jit.ErrOtherLedger, "ledger", "name the ledger that recorded it, if there still is one",
 					"%s is ledger %s, and the state was made with ledger %s", l.db.name(), id, h.Ledger)
+			case l.wholeFor(h.Chain) != nil: // it may be in the part that cannot be read
+				errs[i] = l.wholeFor(h.Chain)
 			case !slices.Contains(open, h):
 				open = append(open, h)
 			}
@@ -238,7 +241,7 @@ func (l *Ledger) unknown(id string, calls [][]jit.Head) (open []jit.Head, errs [
 // find looks for heads of callers, and remembers which the ledger has and the newest that it lacks.
 func (l *Ledger) find(ctx context.Context, seen *comparison, heads []jit.Head) error {
 	hashes := map[place]string{}
-	db, err := l.read(ctx)
+	db, err := l.read(tolerant(ctx))
 	if err == nil && db != nil {
 		err = l.fail("read", l.hashesAt(ctx, db, l.known.Load().layout, heads, hashes))
 	}

@@ -21,6 +21,7 @@ const changedRules = "SELECT first_seq FROM jit_runs WHERE run = $1"
 // ChangedRules reports whether that run of Terraform has changed policies or persons. A ledger of an older schema
 // has no change of a run.
 func (l *Ledger) ChangedRules(ctx context.Context, run string) (bool, error) {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
 	if err != nil || db == nil || l.known.Load().schema < runsSchema {
 		return false, err

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"math"
@@ -15,6 +16,7 @@ const sweepsSchema = 7
 
 // Swept records that a sweeper has finished a pass. It does not create the ledger: without one, nothing was swept.
 func (l *Ledger) Swept(ctx context.Context, s jit.Sweep) error {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
 	if err != nil || db == nil || len(s.Targets) == 0 {
 		return err
@@ -101,8 +103,9 @@ func (l *Ledger) outstanding(ctx context.Context, before time.Time) (bool, error
 
 // SweptSince returns how long ago a sweeper that serves owner passed on each target.
 func (l *Ledger) SweptSince(ctx context.Context, owner string, now time.Time) (map[string]time.Duration, error) {
+	ctx = tolerant(ctx)
 	db, err := l.read(ctx)
-	if err != nil || db == nil || l.known.Load().schema < sweepsSchema {
+	if err = cmp.Or(err, l.wholeFor(owner)); err != nil || db == nil || l.known.Load().schema < sweepsSchema {
 		return nil, err
 	}
 	clock := "$3"

@@ -113,12 +113,19 @@ func (l *Ledger) VerifyOwner(ctx context.Context, owner string) (Report, error) 
 
 func (l *Ledger) verify(ctx context.Context, owner string, since map[string]tip) (Report, error) {
 	var r Report
+	if owner != "" {
+		serving, err := l.serving(ctx, jit.Owners{owner})
+		if err != nil {
+			return r, err
+		}
+		ctx = serving
+	}
 	err := l.inSnapshot(ctx, func(tx *sql.Tx) error {
 		s, err := l.state(ctx, tx)
 		if err != nil {
 			return err
 		}
-		r = Report{Ledger: s.id, Owner: owner, Root: jit.Root(s.id, s.list())}
+		r = Report{Ledger: s.id, Owner: owner, Root: l.rootOf(s)}
 		v := verifier{Ledger: l, tx: tx, state: s, report: &r, told: map[string]facts{"policy": {}, "person": {}},
 			runs: map[string]string{}, since: since}
 		chains, err := v.chains(ctx, owner)
@@ -141,4 +148,12 @@ func (l *Ledger) verify(ctx context.Context, owner string, since map[string]tip)
 		return Report{}, err
 	}
 	return r, nil
+}
+
+// rootOf returns the root; empty if a chain cannot be read to its end.
+func (l *Ledger) rootOf(s *state) string {
+	if len(l.broken()) > 0 {
+		return ""
+	}
+	return jit.Root(s.id, s.list())
 }

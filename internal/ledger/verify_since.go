@@ -112,7 +112,7 @@ func (v *verifier) olderRules(ctx context.Context, since int64) error {
 // olderEvents takes in the decisions of people in the older events of grants, and accuses those that do not match their
 // hashes.
 func (v *verifier) olderEvents(ctx context.Context, ids []jit.ID) error {
-	return v.visitOf(ctx, v.tx, v.state.layout(), ids, func(e jit.Event) bool {
+	return v.visitOf(ctx, v.tx, v.state.layout(), "", ids, func(e jit.Event) bool {
 		if e.Seq <= v.since[e.InChain()].seq && !e.ChangesRules() && v.matches(e) {
 			v.persons.Add(e)
 		}

@@ -233,6 +233,9 @@ func (c *commit) addGrant(g jit.Grant, only bool) error {
 		return fmt.Errorf("write grant %s: version %d is recorded, %d was read: %w",
 			g.ID, was.version, g.Version, jit.ErrStale)
 	}
+	if was.version > 0 && was.owner != text(g.Owner) { // a record that was read before it made way
+		return fmt.Errorf("write grant %s: it is recorded for the owner %s: %w", g.ID, was.owner, jit.ErrStale)
+	}
 	if err := c.signsOff(&g, only); err != nil {
 		return err
 	}
@@ -328,12 +331,14 @@ func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, lay layout, entr
 	if len(ids) == 0 {
 		return nil
 	}
-	removed, err := collect(ctx, tx, scanOne[jit.ID], lay.union(func(table string) string {
-		return "SELECT DISTINCT grant_id FROM " + table + " WHERE " + eventsOf + l.among("$1") +
-			" AND kind IN ('requested', 'adopted')"
-	}), l.list(texts(ids)))
-	for _, id := range removed {
+	removed, err := collect(ctx, tx, scanEvent, lay.events(eventsOf+l.among("$1")+
+		" AND kind IN ('requested', 'adopted')"), l.list(texts(ids)))
+	for _, e := range removed {
+		id := e.Grant
 		for _, i := range created[id] {
+			if !ofChainOf(entries[i].Grant.Owner, e) { // another owner cannot use up the id
+				continue
+			}
 			errs[i] = &jit.Error{
 				Problem: fmt.Sprintf("the record of grant %s was removed from %s, but its events are still there",
 					id, l.db.name()),
@@ -349,9 +354,13 @@ func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, lay layout, entr
 func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]stored, error) {
 	all := map[jit.ID]stored{}
 	var ids []jit.ID
+	asked := map[jit.ID]string{}
 	for _, e := range entries {
 		if e.Grant != nil {
 			ids = append(ids, e.Grant.ID)
+			if !e.Grant.ReasonLost() {
+				asked[e.Grant.ID] = e.Grant.Owner
+			}
 		}
 	}
 	if len(ids) == 0 {
@@ -360,10 +369,15 @@ func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) 
 	_, err := collect(ctx, tx, func(rows *sql.Rows) (none struct{}, err error) {
 		var id jit.ID
 		var s stored
-		err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end, &s.due.at, &s.due.startBy)
+		var reason string
+		err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end, &reason, &s.due.at,
+			&s.due.startBy)
+		if owner, asks := asked[id]; reason == "" && asks && owner != s.owner { // it makes way, with its due work
+			s = stored{due: s.due}
+		}
 		all[id] = s
 		return none, err
-	}, "SELECT g.id, g.version, g.owner, g.target, g.principal, g.scope, g.expires_at, d.due_at, d.start_by "+
+	}, "SELECT g.id, g.version, g.owner, g.target, g.principal, g.scope, g.expires_at, g.reason, d.due_at, d.start_by "+
 		"FROM jit_grants g LEFT JOIN jit_due d ON d.id = g.id WHERE g.id"+l.among("$1"), l.list(texts(ids)))
 	return all, err
 }

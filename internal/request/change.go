@@ -262,7 +262,7 @@ func (d *Desk) recordedRequest(ctx context.Context, g jit.Grant) (a Asked, err e
 // nextRenewal returns the first number after least and after the renewal of a grant that was never granted.
 func (d *Desk) nextRenewal(ctx context.Context, g jit.Grant, least int64) (int64, error) {
 	for n := max(least, g.Renewal, 1) + 1; ; n++ {
-		used, known, err := d.Broker.Ledger.Lookup(ctx, jit.NewID(d.Broker.Owner, g.Binding, g.Reason, n))
+		used, known, err := d.Broker.Find(ctx, jit.NewID(d.Broker.Owner, g.Binding, g.Reason, n))
 		if err != nil || !known || used.Failed() {
 			return n, err
 		}

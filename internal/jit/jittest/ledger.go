@@ -229,7 +229,10 @@ func (l *Ledger) claim(e jit.Entry) error {
 // put writes a record.
 func (l *Ledger) put(g jit.Grant) error {
 	before := l.grants[g.ID]
-	if before.Version != g.Version {
+	if before.YieldsTo(g) {
+		before = jit.Grant{}
+	}
+	if before.Version != g.Version || before.Version > 0 && before.Owner != g.Owner {
 		return jit.ErrStale
 	}
 	if !g.DueAt().Equal(before.DueAt()) {

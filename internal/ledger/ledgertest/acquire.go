@@ -54,7 +54,7 @@ func everyState() (all []jit.Grant) {
 
 // testAcquireDue compares AcquireDue with the definition of due work, on grants of every state and at many times.
 func testAcquireDue(t *testing.T, l jit.Ledger) {
-	all, other := everyState(), of("other", 1000)
+	all, other := everyState(), Of("other", 1000)
 	writeRecords(t, l, append(slices.Clone(all), other)...)
 	for n, now := range []time.Time{
 		minute(0), minute(5).Add(-time.Second), minute(5), minute(8), minute(12), minute(12).Add(time.Second),
@@ -143,7 +143,7 @@ func testDueScopes(t *testing.T, l jit.Ledger) {
 		if n >= 9 {
 			g.End = end.Add(-time.Minute)
 		}
-		grants = append(grants, g)
+		grants = append(grants, Fit(g))
 	}
 	writeRecords(t, l, grants...)
 	longest := acquire(t, l, jit.DueQuery{Holder: "first", Now: end, Limit: 3})
@@ -169,7 +169,7 @@ func testDueScopes(t *testing.T, l jit.Ledger) {
 			{Target: "db", Scope: odd}, {Target: "db", Scope: "users"}, {Target: "other", Scope: "Payments"},
 		},
 	})
-	if reasons(got) != "10 1 4 7" {
+	if reasons(got) != "10 7 1 4" {
 		t.Errorf("all scopes except two: %q", reasons(got))
 	}
 }

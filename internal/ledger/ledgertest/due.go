@@ -17,10 +17,10 @@ func testNextDue(t *testing.T, l jit.Ledger) {
 		}
 	}
 	check("nothing is recorded", minute(0), time.Time{})
-	ends, later, other, ended := Grant(0), Grant(1), Grant(2), Grant(3)
+	ends, later, other, ended := Grant(0), Grant(1), Of("other", 2), Grant(3)
 	ends.End = minute(20)
 	later.Window, later.GrantedAt = jit.Window{Start: minute(10), End: minute(30)}, time.Time{}
-	other.Owner, other.End = "other", minute(1)
+	other.End = minute(1)
 	ended.End, ended.EndedAt = minute(5), minute(5)
 	write(t, l, Entry(ends), Entry(later), Entry(other), Entry(ended))
 	check("a start", minute(0), minute(10))
@@ -48,7 +48,7 @@ func testPlaces(t *testing.T, l jit.Ledger) {
 	add := func(change func(*jit.Grant)) {
 		g := Grant(len(entries))
 		change(&g)
-		entries = append(entries, Entry(g))
+		entries = append(entries, Entry(Fit(g)))
 	}
 	add(func(*jit.Grant) {})
 	add(func(*jit.Grant) {})
@@ -102,7 +102,7 @@ func testCounts(t *testing.T, l jit.Ledger) {
 	add := func(change func(*jit.Grant)) {
 		g := Grant(len(entries))
 		change(&g)
-		entries = append(entries, Entry(g))
+		entries = append(entries, Entry(Fit(g)))
 	}
 	add(func(*jit.Grant) {})
 	add(func(g *jit.Grant) { g.Start = Epoch.Add(40 * time.Minute) })

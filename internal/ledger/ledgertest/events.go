@@ -95,8 +95,7 @@ func testChains(t *testing.T, l jit.Ledger) {
 		return jit.Entry{Policy: &jit.Policy{Name: name, Effect: jit.Permit},
 			Events: []jit.Event{{Kind: jit.EventPolicyChanged, Policy: name, At: Epoch, Actor: Event("").Actor}}}
 	}
-	ours, theirs := Grant(1), Grant(2)
-	theirs.Owner = "other"
+	ours, theirs := Grant(1), Of("other", 2)
 	write(t, l, Entry(ours))
 	write(t, l, policy("a"), Entry(theirs), policy("b"))
 	stray, known := Event("4711"), Event(theirs.ID)
@@ -141,8 +140,7 @@ func testManyOwners(t *testing.T, l jit.Ledger) {
 	const owners, rounds = 12, 8
 	concurrently(t, owners, func(o int) error {
 		for r := range rounds {
-			a, b := Grant(100*o+r), Grant(100*((o+1)%owners)+50+r)
-			a.Owner, b.Owner = fmt.Sprintf("team-%d", o), fmt.Sprintf("team-%d", (o+1)%owners)
+			a, b := Of(fmt.Sprintf("team-%d", o), r), Of(fmt.Sprintf("team-%d", (o+1)%owners), 50+r)
 			entries := []jit.Entry{Entry(a), Entry(b)}
 			if r%3 == 0 {
 				removed := jit.Event{Kind: jit.EventPolicyRemoved, Policy: "x"}

@@ -24,8 +24,9 @@ func testFilters(t *testing.T, l jit.Ledger) {
 	all[5].RevokedAt, all[5].EndedAt, all[5].Scope = Epoch, Epoch, "other"
 	all[6].GrantedAt, all[6].FailedAt = time.Time{}, Epoch
 	all[6].Awaits, all[0].Awaits = "1 of: lea", "1 of: lea" // one waits, the other broke the glass
-	for _, g := range all {
-		write(t, l, Entry(g))
+	for i, g := range all {
+		all[i] = Fit(g)
+		write(t, l, Entry(all[i]))
 	}
 	for _, c := range []struct {
 		f    jit.Filter

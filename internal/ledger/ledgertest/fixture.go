@@ -29,6 +29,12 @@ func Grant(n int) jit.Grant {
 	}
 }
 
+// Fit returns a grant with the id that its facts lead to.
+func Fit(g jit.Grant) jit.Grant {
+	g.ID = jit.NewID(g.Owner, g.Binding, g.Reason, g.Renewal)
+	return g
+}
+
 // Entry returns an entry with g and one event that holds all its facts.
 func Entry(g jit.Grant) jit.Entry {
 	version := g.Version

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -9,11 +10,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// of returns a grant of an owner.
-func of(owner string, n int) jit.Grant {
+// Of returns the n-th grant of an owner.
+func Of(owner string, n int) jit.Grant {
 	g := Grant(n)
 	g.Owner = owner
-	return g
+	return Fit(g)
 }
 
 func testOwners(t *testing.T, l jit.Ledger) {
@@ -24,19 +25,20 @@ func testOwners(t *testing.T, l jit.Ledger) {
 		}
 	}
 	check()
-	ended := of("search", 3)
+	ended := Of("search", 3)
 	ended.EndedAt = ended.End
-	write(t, l, Entry(of("payments", 1)), Entry(of("payments", 2)), Entry(ended), Entry(of("a-team", 4)))
+	write(t, l, Entry(Of("payments", 1)), Entry(Of("payments", 2)), Entry(ended), Entry(Of("a-team", 4)))
 	check("a-team", "payments", "search")
 }
 
 // testDueOwners acquires the due grants of one owner, of some and of all, in pieces, and on some targets only.
 func testDueOwners(t *testing.T, l jit.Ledger) {
-	grants := []jit.Grant{of("payments", 0), of("search", 1), of("payments", 2), of("ads", 3), of("ads", 4)}
+	grants := []jit.Grant{Of("payments", 0), Of("search", 1), Of("payments", 2), Of("ads", 3), Of("ads", 4)}
 	for n := range grants {
 		grants[n].End = minute(10 * (n + 1))
 	}
 	grants[4].Target = "prod"
+	grants[4] = Fit(grants[4])
 	for _, g := range grants {
 		write(t, l, Entry(g))
 	}
@@ -147,5 +149,34 @@ func testSweeps(t *testing.T, l jit.Ledger) {
 	now = now.Add(7 * time.Minute)
 	if d, ok := since("payments", "prod"); !ok || d > 8*time.Minute {
 		t.Errorf("seven minutes later: %s, %t", d, ok)
+	}
+}
+
+// testYields: a record without a reason makes way for the grant that another owner asks for, which is then that owner's
+// in every respect.
+func testYields(t *testing.T, l jit.Ledger) {
+	asked, forged := Of("other", 1), Grant(2)
+	forged.ID, forged.Reason, forged.Renewal, forged.End = asked.ID, "", 0, minute(5)
+	write(t, l, Entry(forged))
+	write(t, l, Entry(asked))
+	if g := read(t, l, asked.ID); g.Owner != "other" || g.Reason != asked.Reason || g.Version != 1 {
+		t.Errorf("recorded %+v", g)
+	}
+	q := jit.DueQuery{Owners: jit.Owners{"payments"}, Now: asked.End, Holder: "a", Lease: time.Minute, Limit: 10}
+	if got, err := l.AcquireDue(t.Context(), q); err != nil || len(got) > 0 {
+		t.Errorf("due for the first owner: %+v, %v", got, err)
+	}
+	q.Owners = jit.Owners{"other"}
+	if got, err := l.AcquireDue(t.Context(), q); err != nil || len(got) != 1 || !got[0].End.Equal(asked.End) {
+		t.Errorf("due: %+v, %v", got, err)
+	}
+	forged.Version = 1
+	if errs := l.Write(t.Context(), []jit.Entry{Entry(forged)}); !errors.Is(errs[0], jit.ErrStale) {
+		t.Errorf("the first owner again: %v, want ErrStale", errs[0])
+	}
+	for e, err := range l.EventsOf(t.Context(), []jit.ID{asked.ID}) {
+		if err != nil || e.Chain != "other" {
+			t.Errorf("an event of the grant: %+v, %v", e, err)
+		}
 	}
 }
