@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 	"sync"
 
@@ -175,8 +176,16 @@ func (s *azureStore) get(ctx context.Context, key string, limit int64) ([]byte, 
 
 // blobs is the answer to List Blobs.
 type blobs struct {
-	Names []string `xml:"Blobs>Blob>Name"`
-	Next  string   `xml:"NextMarker"`
+	Blobs []blob `xml:"Blobs>Blob"`
+	Next  string `xml:"NextMarker"`
+}
+
+type blob struct {
+	Name string
+	// Until, Mode and LegalHold are answered if the request asks for them.
+	Until     string `xml:"Properties>ImmutabilityPolicyUntilDate"`
+	Mode      string `xml:"Properties>ImmutabilityPolicyMode"`
+	LegalHold bool   `xml:"Properties>LegalHold"`
 }
 
 // list reads all pages: the service cannot begin after a key. So it lists only one block of numbers, those that share
@@ -186,26 +195,13 @@ func (s *azureStore) list(ctx context.Context, prefix, after string) ([]string, 
 	var keys []string
 	marker := ""
 	for {
-		query := url.Values{"restype": {"container"}, "comp": {"list"}, "prefix": {narrow}}
-		if marker != "" {
-			query.Set("marker", marker)
-		}
-		answer, err := s.send(ctx, "list", http.MethodGet, "", query, nil, nil)
+		page, err := s.page(ctx, url.Values{"prefix": {narrow}}, marker)
 		if err != nil {
 			return nil, false, err
 		}
-		var page blobs
-		text, err := readAll(answer.Body, maxList)
-		_ = answer.Body.Close() // it has been read
-		if err == nil {
-			err = xml.Unmarshal(text, &page)
-		}
-		if err != nil {
-			return nil, false, fmt.Errorf("%w: %s", errUnsure, jit.Said(err.Error()))
-		}
-		for _, name := range page.Names {
-			if name > after {
-				keys = append(keys, name)
+		for _, b := range page.Blobs {
+			if b.Name > after {
+				keys = append(keys, b.Name)
 			}
 		}
 		if marker = page.Next; marker == "" {
@@ -213,6 +209,70 @@ func (s *azureStore) list(ctx context.Context, prefix, after string) ([]string, 
 		}
 	}
 	return keys, end != "" && len(keys) > 0 && keys[len(keys)-1] == end, nil
+}
+
+// page reads one page of the list of blobs.
+func (s *azureStore) page(ctx context.Context, query url.Values, marker string) (page blobs, err error) {
+	query.Set("restype", "container")
+	query.Set("comp", "list")
+	if marker != "" {
+		query.Set("marker", marker)
+	}
+	answer, err := s.send(ctx, "list", http.MethodGet, "", query, nil, nil)
+	if err != nil {
+		return page, err
+	}
+	text, err := readAll(answer.Body, maxList)
+	_ = answer.Body.Close() // it has been read
+	if err == nil {
+		err = xml.Unmarshal(text, &page)
+	}
+	if err != nil {
+		return page, fmt.Errorf("%w: %s", errUnsure, jit.Said(err.Error()))
+	}
+	return page, nil
+}
+
+// retention reads the whole list, with the immutability policy of each blob. A policy of the container has no date that
+// this API tells:
+// https://learn.microsoft.com/rest/api/storageservices/list-blobs and
+// https://learn.microsoft.com/rest/api/storageservices/get-container-properties
+func (s *azureStore) retention(ctx context.Context, prefix, _ string) (some []Retention, more bool, err error) {
+	answer, err := s.send(ctx, "read", http.MethodGet, "", url.Values{"restype": {"container"}}, nil, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	_ = answer.Body.Close() // it is empty
+	all := ""
+	switch {
+	case answer.Header.Get("x-ms-has-immutability-policy") == "true":
+		all = "immutability policy of the container"
+	case answer.Header.Get("x-ms-has-legal-hold") == "true":
+		all = "legal hold of the container"
+	}
+	marker := ""
+	for more = true; more; {
+		page, err := s.page(ctx, url.Values{"prefix": {prefix}, "include": {"immutabilitypolicy,legalhold"}}, marker)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, b := range page.Blobs {
+			r := Retention{Key: b.Name, By: all}
+			if b.LegalHold {
+				r.By = "legal hold"
+			}
+			if b.Until != "" {
+				r.By = "immutability policy, " + strings.ToLower(b.Mode)
+				if r.Until, err = http.ParseTime(b.Until); err != nil {
+					return nil, false, fmt.Errorf("read the immutability policy of %s: %w", path.Base(b.Name), err)
+				}
+			}
+			some = append(some, r)
+		}
+		marker = page.Next
+		more = marker != ""
+	}
+	return some, more, nil
 }
 
 // refusal returns the kind of a refusal, or explains it:

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
+	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
@@ -115,6 +118,45 @@ func (s *gcsStore) list(ctx context.Context, prefix, after string) ([]string, bo
 		}
 	}
 	return keys, answer.NextPageToken != "", nil
+}
+
+// retention reads the list with what keeps each object: a policy of the bucket, or the object's own retention. See
+// https://cloud.google.com/storage/docs/bucket-lock and https://cloud.google.com/storage/docs/object-lock
+func (s *gcsStore) retention(ctx context.Context, prefix, after string) ([]Retention, bool, error) {
+	service, err := s.open()
+	if err != nil {
+		return nil, false, err
+	}
+	call := service.Objects.List(s.at.Bucket).Prefix(prefix).Context(ctx).
+		Fields("nextPageToken", "items(name,retentionExpirationTime,retention)")
+	if after != "" {
+		call = call.StartOffset(after) // with the key itself
+	}
+	answer, err := call.Do()
+	if err != nil {
+		return nil, false, s.refusal(ctx, "list", prefix, err)
+	}
+	var some []Retention
+	for _, o := range answer.Items {
+		r := Retention{Key: o.Name}
+		if o.Retention != nil {
+			r.By = "object retention, " + strings.ToLower(o.Retention.Mode)
+			r.Until, err = time.Parse(time.RFC3339, o.Retention.RetainUntilTime)
+		}
+		if o.RetentionExpirationTime != "" && err == nil {
+			var until time.Time
+			if until, err = time.Parse(time.RFC3339, o.RetentionExpirationTime); until.After(r.Until) {
+				r.By, r.Until = "retention policy of the bucket", until
+			}
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("read the retention of %s: %w", path.Base(o.Name), err)
+		}
+		if o.Name > after {
+			some = append(some, r)
+		}
+	}
+	return some, answer.NextPageToken != "", nil
 }
 
 // refusal returns the kind of an error of the client, or explains it.

@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/awsconfig"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -116,6 +119,40 @@ func (s *s3Store) list(ctx context.Context, prefix, after string) ([]string, boo
 	return keys, aws.ToBool(answer.IsTruncated), nil
 }
 
+// retention asks for each object of a page of the list. An object has the bucket's default from when it was created:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html
+func (s *s3Store) retention(ctx context.Context, prefix, after string) ([]Retention, bool, error) {
+	keys, more, err := s.list(ctx, prefix, after)
+	if err != nil {
+		return nil, false, err
+	}
+	some := make([]Retention, len(keys))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i, key := range keys {
+		g.Go(func() error {
+			some[i].Key = key
+			answer, err := s.client.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.at.Bucket, Key: &key})
+			var api smithy.APIError
+			switch {
+			case errors.As(err, &api) && slices.Contains(unlocked, api.ErrorCode()):
+				return nil
+			case err != nil:
+				return s.refusal(ctx, "read the retention of", key, err)
+			case answer.Retention != nil && answer.Retention.RetainUntilDate != nil:
+				some[i].By = "object lock, " + strings.ToLower(string(answer.Retention.Mode))
+				some[i].Until = answer.Retention.RetainUntilDate.UTC()
+			}
+			return nil
+		})
+	}
+	return some, more, g.Wait()
+}
+
+// unlocked are the errors for an object without retention, and for a bucket without object lock:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+var unlocked = []string{"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"}
+
 // refusal returns the kind of an error of the SDK, or explains it.
 func (s *s3Store) refusal(ctx context.Context, doing, key string, err error) error {
 	switch {
@@ -143,7 +180,8 @@ func (s *s3Store) refusal(ctx context.Context, doing, key string, err error) err
 		return fmt.Errorf("%w (%d %s)", kind, status, jit.Said(code))
 	case status == http.StatusForbidden || status == http.StatusUnauthorized:
 		return forbidden(s.at, doing, key, code, map[string]string{
-			"create": "s3:PutObject", "read": "s3:GetObject", "list": "s3:ListBucket"}[doing])
+			"create": "s3:PutObject", "read": "s3:GetObject", "list": "s3:ListBucket",
+			"read the retention of": "s3:GetObjectRetention"}[doing])
 	case status == http.StatusMovedPermanently || code == "AuthorizationHeaderMalformed":
 		return jit.Errorf(nil, "ledger", "end the URL with ?region= and the region of the bucket",
 			"cannot %s in %s: the bucket is in another region", doing, s.at)

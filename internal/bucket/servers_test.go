@@ -3,6 +3,7 @@ package bucket_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/bucket"
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv"
@@ -30,5 +31,32 @@ func TestServers(t *testing.T) {
 				t.Errorf("after the head there is %v, %v", got, err)
 			}
 		})
+	}
+}
+
+// A server that others wrote tells which objects it keeps.
+func TestRetentionOnVersityGW(t *testing.T) {
+	url := testenv.Buckets()["versitygw"](t, "ledger-not-locked")
+	keep := testenv.VersityGW(t).LockedBucket(t, "ledger-locked")
+	for name, locked := range map[string]bool{"ledger-not-locked": false, "ledger-locked": true} {
+		l := open(t, strings.Replace(url, "ledger-not-locked", name, 1))
+		fill(t, l, bucket.Head{}, 3)
+		check := func(want int) {
+			t.Helper()
+			kept, all := 0, 0
+			err := l.Retention(t.Context(), func(r bucket.Retention) {
+				if all++; r.By == "object lock, compliance" && r.Until.After(time.Now()) {
+					kept++
+				}
+			})
+			if err != nil || kept != want || all != 3 {
+				t.Errorf("%s: %d of %d objects are kept, %v; want %d of 3", name, kept, all, err, want)
+			}
+		}
+		check(0)
+		if locked {
+			keep("jit/payments/log/00000000000000000002")
+			check(1)
+		}
 	}
 }

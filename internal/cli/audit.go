@@ -23,6 +23,7 @@ func (p *program) auditCommand() *cobra.Command {
 func (p *program) auditVerifyCommand() *cobra.Command {
 	head := headCheck{flag: "--head"}
 	var owner string
+	var locked bool
 	check := func() error {
 		if head.since && head.file == "" {
 			return jit.Invalid("--since-head", "name the head with --head", "there is no head")
@@ -47,8 +48,12 @@ The events of each owner are a chain of their own; _all is the chain of policies
 in one chain accuses no other. --owner checks the chain and the grants of one owner, with _all, whose rules decide on
 them.
 
-With a URL, the command checks the ledger there, and needs no settings. Of a ledger in a bucket it then reads every object of the logs into a
-copy of its own, so a missing, foreign or changed object is found whatever is in the copy in the user's cache.
+With a URL, the command checks the ledger there, and needs no settings. Of a ledger in a bucket it then reads every
+object of the logs into a copy of its own, so a missing, foreign or changed object is found whatever is in the copy in
+the user's cache.
+
+--locked also asks the store of a ledger in a bucket, for each object of the logs, whether object lock, a retention
+policy or an immutability policy keeps it from being removed or replaced, and until when.
 
 The printed root is the hash over the last event of each chain. It identifies the whole record. Anyone who can write to
 the database can write new chains. So keep the head elsewhere from time to time (jit audit head), and check the record
@@ -60,11 +65,14 @@ On a large record, --since-head checks only what is newer than the head: the eve
 and with all their events the grants that are open or that newer events tell of. It trusts the other events up to the
 head, so check the whole record from time to time too.
 
-Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the command line or the settings are wrong.`,
+Exit codes: 0 the record is intact, 1 it is not or, with --locked, the store does not keep all of it, 2 it could not be
+read, 3 the command line or the settings are wrong.`,
 		Example: `  jit audit verify
   jit audit verify --owner payments --json
-  jit audit verify "s3://example-state/jit?region=eu-central-1"`,
-	}, func([]string) error { return check() }, func(ctx context.Context, rt *config.Runtime) error { return p.auditVerify(ctx, rt, owner, head) })
+  jit audit verify "s3://example-state/jit?region=eu-central-1" --locked`,
+	}, func([]string) error { return check() }, func(ctx context.Context, rt *config.Runtime) error {
+		return p.auditVerify(ctx, rt, owner, head, locked)
+	})
 	bySettings := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -74,13 +82,14 @@ Exit codes: 0 the record is intact, 1 it is not, 2 it could not be read, 3 the c
 			return usage(err)
 		}
 		return p.limited(cmd.Context(), func(ctx context.Context) error {
-			return p.auditVerifyAt(ctx, args[0], owner, head)
+			return p.auditVerifyAt(ctx, args[0], owner, head, locked)
 		})
 	}
 	cmd.Flags().StringVar(&owner, "owner", "", "check only the chain and the grants of this `owner`, and the rules")
 	cmd.Flags().StringVar(&head.file, "head", "", "also check that the record still has the head in this `file`")
 	cmd.Flags().BoolVar(&head.since, "since-head", false, "with --head: check only what is newer than the head")
 	cmd.Flags().StringVar(&head.signer, "signer", "", "with --head: the `file` of the public SSH key that signed it")
+	cmd.Flags().BoolVar(&locked, "locked", false, "also check that the store keeps each object from being replaced")
 	p.jsonFlag(cmd)
 	return cmd
 }
@@ -95,12 +104,16 @@ type verified struct {
 	Signed      bool   `json:"head_signature_checked,omitempty"`
 	// Since is the time of the head, if only what is newer was checked.
 	Since string `json:"since,omitempty"`
+	// Locked is nil if nobody asked.
+	Locked *ledger.Kept `json:"locked,omitempty"`
 }
 
-func (v verified) OK() bool { return v.Report.OK() && v.HeadProblem == "" && v.Behind == "" }
+func (v verified) OK() bool {
+	return v.Report.OK() && v.HeadProblem == "" && v.Behind == "" && (v.Locked == nil || v.Locked.Kept == v.Locked.Objects)
+}
 
 // auditVerifyAt checks the ledger at a URL, with a copy of its own if it is in a bucket.
-func (p *program) auditVerifyAt(ctx context.Context, url, owner string, head headCheck) error {
+func (p *program) auditVerifyAt(ctx context.Context, url, owner string, head headCheck, locked bool) error {
 	folder, err := os.MkdirTemp("", "jit-verify-*")
 	if err != nil {
 		return unreadable(err)
@@ -111,15 +124,23 @@ func (p *program) auditVerifyAt(ctx context.Context, url, owner string, head hea
 		return unreadable(err)
 	}
 	defer func() { _ = l.Close() }()
-	return p.auditVerify(ctx, &config.Runtime{Ledger: l}, owner, head)
+	return p.auditVerify(ctx, &config.Runtime{Ledger: l}, owner, head, locked)
 }
 
-func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, owner string, head headCheck) error {
+func (p *program) auditVerify(
+	ctx context.Context, rt *config.Runtime, owner string, head headCheck, locked bool,
+) error {
 	kept, signed, err := head.load()
 	if err != nil {
 		return err
 	}
 	v, err := verify(ctx, rt, owner, kept, head.since)
+	if err == nil && locked {
+		v.Locked = &ledger.Kept{}
+		if *v.Locked, err = rt.Ledger.Retention(ctx, owner); errors.Is(err, jit.ErrInvalid) {
+			return usage(err)
+		}
+	}
 	if err != nil {
 		return unreadable(err)
 	}
@@ -138,8 +159,11 @@ func (p *program) auditVerify(ctx context.Context, rt *config.Runtime, owner str
 		return notDone(errors.New(v.Behind))
 	case v.HeadProblem != "":
 		return notDone(errors.New(v.HeadProblem))
-	case !v.OK():
+	case !v.Report.OK():
 		return notDone(notIntact(v.Report))
+	case !v.OK():
+		return notDone(fmt.Errorf("the store does not keep %s of %d: whoever may write there can remove or replace them",
+			counted(v.Locked.Objects-v.Locked.Kept, "object"), v.Locked.Objects))
 	}
 	return nil
 }
@@ -179,6 +203,9 @@ func (p *program) printVerified(v verified) error {
 		}{v.OK(), v})
 	}
 	p.printDamage(v.Report)
+	if v.Locked != nil {
+		p.printLocked(*v.Locked)
+	}
 	if !v.OK() {
 		return nil
 	}
@@ -197,6 +224,25 @@ func (p *program) printVerified(v verified) error {
 			"keep the head elsewhere (jit audit head) and check the record against it.")
 	}
 	return err
+}
+
+// mostOpen is how many objects are named that the store does not keep.
+const mostOpen = 20
+
+// printLocked prints which objects the store keeps.
+func (p *program) printLocked(k ledger.Kept) {
+	until := ""
+	if !k.Until.IsZero() {
+		until = ", the first until " + jit.FormatTime(k.Until)
+	}
+	fmt.Fprintf(p.out, "The store keeps %d of %s%s.\n", k.Kept, counted(k.Objects, "object"), until)
+	open := k.Open(p.Now())
+	for _, key := range open[:min(len(open), mostOpen)] {
+		fmt.Fprintln(p.out, "not kept: "+printable(key))
+	}
+	if more := len(open) - mostOpen; more > 0 {
+		fmt.Fprintf(p.out, "and %d more, which --json lists\n", more)
+	}
 }
 
 // of names the owner of a record; empty for that of all.

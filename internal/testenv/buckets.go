@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/testenv/cache"
 )
@@ -56,6 +57,29 @@ func bucketOnS3(t testing.TB, endpoint, region, id, secret, name string) string 
 		t.Setenv(variable, value)
 	}
 	return "s3://" + name + "/jit?path_style=true&region=" + region + "&endpoint=" + endpoint
+}
+
+// LockedBucket makes an empty bucket in which objects can be kept. It returns what keeps one for a day: the server does
+// not record the default of a bucket in its objects.
+func (g *AWSGateway) LockedBucket(t testing.TB, name string) (keep func(key string)) {
+	t.Helper()
+	endpoint := g.S3
+	client := s3.New(s3.Options{Region: GatewayRegion, BaseEndpoint: &endpoint, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(GatewayKeyID, GatewaySecret, "")})
+	locks := true
+	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{
+		Bucket: &name, ObjectLockEnabledForBucket: &locks,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return func(key string) {
+		until := time.Now().Add(24 * time.Hour)
+		if _, err := client.PutObjectRetention(t.Context(), &s3.PutObjectRetentionInput{Bucket: &name, Key: &key,
+			Retention: &types.ObjectLockRetention{Mode: types.ObjectLockRetentionModeCompliance, RetainUntilDate: &until},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // BlobServer is an object store, at http on loopback.

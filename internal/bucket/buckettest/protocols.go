@@ -10,13 +10,15 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // request is what a client asks for, whatever the protocol.
 type request struct {
-	operation  string // "create", "get" or "list"; empty for any other
+	operation  string // "create", "get", "list", "retention" or "properties"; empty for any other
 	key, after string // for a list, the key is the prefix
 	body       []byte
+	detailed   bool // a list that says what keeps each object
 	// wrong is the code of a refusal for a request that this program must not make.
 	wrong string
 }
@@ -25,10 +27,16 @@ type request struct {
 type protocol struct {
 	read    func(r *http.Request, body []byte) request
 	refuse  func(w http.ResponseWriter, status int, code string)
-	listing func(w http.ResponseWriter, keys []string, more bool)
+	listing func(w http.ResponseWriter, all []listed, more, detailed bool)
 	// exists is the status and the code of an object that exists.
 	exists int
 	code   string
+}
+
+// listed is an object in a list.
+type listed struct {
+	key string
+	Kept
 }
 
 // protocolOf tells the protocols apart.
@@ -62,6 +70,8 @@ var amazon = protocol{
 			q.wrong = "XAmzContentSHA256Mismatch"
 		case q.operation == "get" && q.key == "":
 			q.operation, q.key = "list", r.URL.Query().Get("prefix")
+		case q.operation == "get" && r.URL.Query().Has("retention"):
+			q.operation = "retention"
 		}
 		return q
 	},
@@ -72,16 +82,16 @@ var amazon = protocol{
 			Code    string
 		}{Code: code})
 	},
-	listing: func(w http.ResponseWriter, keys []string, more bool) {
+	listing: func(w http.ResponseWriter, all []listed, more, _ bool) {
 		type content struct{ Key string }
 		answer := struct {
 			XMLName     xml.Name `xml:"ListBucketResult"`
 			KeyCount    int
 			IsTruncated bool
 			Contents    []content
-		}{KeyCount: len(keys), IsTruncated: more}
-		for _, key := range keys {
-			answer.Contents = append(answer.Contents, content{key})
+		}{KeyCount: len(all), IsTruncated: more}
+		for _, o := range all {
+			answer.Contents = append(answer.Contents, content{o.key})
 		}
 		writeXML(w, answer)
 	},
@@ -115,6 +125,7 @@ var gcs = protocol{
 			}
 		case q.operation == "get" && q.key == "":
 			q.operation, q.key = "list", query.Get("prefix")
+			q.detailed = strings.Contains(query.Get("fields"), "retentionExpirationTime,retention")
 			if from := query.Get("startOffset"); from != "" {
 				q.after = from[:len(from)-1] + string(from[len(from)-1]-1) + "~" // the last name before it
 			}
@@ -128,16 +139,29 @@ var gcs = protocol{
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": status, "message": code}})
 	},
-	listing: func(w http.ResponseWriter, keys []string, more bool) {
+	listing: func(w http.ResponseWriter, all []listed, more, detailed bool) {
+		type retention struct {
+			Mode  string    `json:"mode"`
+			Until time.Time `json:"retainUntilTime"`
+		}
 		type item struct {
-			Name string `json:"name"`
+			Name      string     `json:"name"`
+			Policy    time.Time  `json:"retentionExpirationTime,omitzero"`
+			Retention *retention `json:"retention,omitempty"`
 		}
 		answer := struct {
 			Items []item `json:"items,omitempty"`
 			Next  string `json:"nextPageToken,omitempty"`
 		}{}
-		for _, key := range keys {
-			answer.Items = append(answer.Items, item{key})
+		for _, o := range all {
+			i := item{Name: o.key}
+			switch {
+			case detailed && o.Mode != "":
+				i.Retention = &retention{o.Mode, o.Until}
+			case detailed:
+				i.Policy = o.Until
+			}
+			answer.Items = append(answer.Items, i)
 		}
 		if more {
 			answer.Next = "more"
@@ -191,6 +215,9 @@ var azure = protocol{
 			q.wrong = "Unconditional"
 		case q.operation == "get" && query.Get("comp") == "list":
 			q.operation, q.key, q.after = "list", query.Get("prefix"), query.Get("marker")
+			q.detailed = query.Get("include") == "immutabilitypolicy,legalhold"
+		case q.operation == "get" && q.key == "" && query.Get("restype") == "container":
+			q.operation = "properties"
 		}
 		return q
 	},
@@ -198,18 +225,26 @@ var azure = protocol{
 		w.Header().Set("x-ms-error-code", code)
 		w.WriteHeader(status)
 	},
-	listing: func(w http.ResponseWriter, keys []string, more bool) {
-		type blob struct{ Name string }
+	listing: func(w http.ResponseWriter, all []listed, more, detailed bool) {
+		type blob struct {
+			Name  string
+			Until string `xml:"Properties>ImmutabilityPolicyUntilDate,omitempty"`
+			Mode  string `xml:"Properties>ImmutabilityPolicyMode,omitempty"`
+		}
 		answer := struct {
 			XMLName    xml.Name `xml:"EnumerationResults"`
 			Blobs      []blob   `xml:"Blobs>Blob"`
 			NextMarker string
 		}{}
-		for _, key := range keys {
-			answer.Blobs = append(answer.Blobs, blob{key})
+		for _, o := range all {
+			b := blob{Name: o.key}
+			if detailed && !o.Until.IsZero() {
+				b.Until, b.Mode = o.Until.UTC().Format(http.TimeFormat), o.Mode
+			}
+			answer.Blobs = append(answer.Blobs, b)
 		}
 		if more {
-			answer.NextMarker = keys[len(keys)-1]
+			answer.NextMarker = all[len(all)-1].key
 		}
 		writeXML(w, answer)
 	},

@@ -4,15 +4,18 @@
 package buckettest
 
 import (
+	"encoding/xml"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Bucket is the name of the only bucket.
@@ -43,6 +46,8 @@ type Server struct {
 	lag, page int
 	fault     func(operation, key string) Fault
 	objects   map[string][]byte
+	kept      map[string]Kept
+	locked    bool
 	order     []string // keys in the order of their creation
 	counts    map[string]int
 }
@@ -50,7 +55,7 @@ type Server struct {
 // New starts a server with an empty bucket. It ends with the test.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{page: 1000, objects: map[string][]byte{}, counts: map[string]int{}}
+	s := &Server{page: 1000, objects: map[string][]byte{}, kept: map[string]Kept{}, counts: map[string]int{}}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
 	s.URL = server.URL
@@ -137,6 +142,26 @@ func (s *Server) put(key string, body []byte) {
 	s.objects[key] = body
 }
 
+// Kept is what keeps an object from being replaced: a mode in the words of the protocol, and until when.
+type Kept struct {
+	Mode  string
+	Until time.Time
+}
+
+// Keep sets what keeps an object. The server itself replaces it all the same, by Put.
+func (s *Server) Keep(key string, k Kept) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept[key] = k
+}
+
+// KeepAll says that a policy of the whole container keeps its objects, of which Azure tells no date.
+func (s *Server) KeepAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.locked = true
+}
+
 // Count returns how many requests of an operation there were.
 func (s *Server) Count(operation string) int {
 	s.mu.Lock()
@@ -203,7 +228,16 @@ func (s *Server) answer(w http.ResponseWriter, p protocol, q request, fault Faul
 	switch body := s.objects[q.key]; {
 	case q.operation == "list":
 		keys, more := s.list(q.key, q.after)
-		p.listing(w, keys, more)
+		all := make([]listed, len(keys))
+		for i, key := range keys {
+			all[i] = listed{key, s.kept[key]}
+		}
+		p.listing(w, all, more, q.detailed)
+	case q.operation == "properties":
+		w.Header().Set("x-ms-has-immutability-policy", strconv.FormatBool(s.locked))
+		w.Header().Set("x-ms-has-legal-hold", "false")
+	case q.operation == "retention":
+		s.answerRetention(w, q.key)
 	case q.operation == "get" && body == nil:
 		p.refuse(w, http.StatusNotFound, "NoSuchKey")
 	case q.operation == "get":
@@ -215,6 +249,24 @@ func (s *Server) answer(w http.ResponseWriter, p protocol, q request, fault Faul
 		w.Header().Set("Content-Type", "application/json") // Google's client reads the answer
 		w.WriteHeader(created[p.code])
 		_, _ = w.Write([]byte("{}"))
+	}
+}
+
+// answerRetention follows https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html; an object that has
+// none is answered as in https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+func (s *Server) answerRetention(w http.ResponseWriter, key string) {
+	k, ok := s.kept[key]
+	switch {
+	case s.objects[key] == nil:
+		amazon.refuse(w, http.StatusNotFound, "NoSuchKey")
+	case !ok:
+		amazon.refuse(w, http.StatusNotFound, "NoSuchObjectLockConfiguration")
+	default:
+		writeXML(w, struct {
+			XMLName         xml.Name `xml:"Retention"`
+			Mode            string
+			RetainUntilDate time.Time
+		}{Mode: k.Mode, RetainUntilDate: k.Until})
 	}
 }
 
