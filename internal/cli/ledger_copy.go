@@ -85,9 +85,13 @@ func (p *program) ledgerCopy(ctx context.Context, from, to string) error {
 		_, err = fmt.Fprintf(p.out, "Copied %s and %s of the ledger %s from %s to %s. The chains are intact; root %s.\n",
 			counted(c.Grants, "grant"), counted(c.Events, "event"), c.ID, c.From, c.To, c.Root)
 	}
+	if c.LeftOut > 0 {
+		fmt.Fprintf(p.err, "warning: the due work of %s that %s does not have was left out\n",
+			counted(c.LeftOut, "grant"), c.From)
+	}
 	if err == nil && c.Mismatches > 0 {
-		err = notDone(fmt.Errorf("the copy is complete, and has %s as the original has; run `jit audit verify` with its URL",
-			counted(c.Mismatches, "finding")))
+		err = notDone(fmt.Errorf("the copy is complete, and has %s as the original has; "+
+			"run `jit audit verify` with its URL", counted(c.Mismatches, "finding")))
 	}
 	return err
 }

@@ -14,7 +14,8 @@ import (
 // lockDue selects the due work of one owner that nobody else has leased. A grant that is not over is due to start,
 // unless its start_by has passed. Work whose grant was removed would fill the answers for ever, and is passed over. A
 // lease that ends more than jit.MaxLease ($5) from now was written by a wrong clock and is ignored.
-const lockDue = `SELECT id FROM jit_due WHERE owner = $1 AND due_at <= $2 AND (due_at, target, scope, id) > ($7, $8, $9, $10)
+const lockDue = `SELECT id FROM jit_due WHERE owner = $1 AND due_at <= $2
+	AND (due_at, target, scope, id) > ($7, $8, $9, $10)
 	AND (expires_at <= $2 OR start_by IS NULL OR start_by >= $2)
 	AND (lease_until IS NULL OR lease_until <= $2 OR lease_until > $5 OR lease_holder = $3 AND lease_until < $6)
 	AND 1 = (SELECT 1 FROM jit_grants g WHERE g.id = jit_due.id)`

@@ -36,11 +36,10 @@ func (l *Ledger) checkSchema(ctx context.Context, q headReader, h *head) error {
 	if h.schema <= mine {
 		return nil
 	}
-	var s since
-	err := q.QueryRowContext(ctx, "SELECT readable_since, writable_since FROM jit_ledger").Scan(&s.readable, &s.writable)
+	s, err := recordedSince(ctx, q)
 	switch {
-	case err != nil:
-		return err
+	case err != nil: // without the columns, it permits nobody
+		return l.newer(h.schema, fmt.Sprintf("; which older programs may use it cannot be read: %v", err))
 	case s.readable > mine:
 		return l.newer(h.schema, "")
 	case s.writable > mine:
@@ -49,10 +48,22 @@ func (l *Ledger) checkSchema(ctx context.Context, q headReader, h *head) error {
 	return nil
 }
 
+// recordedSince reads what a ledger says about older programs.
+func recordedSince(ctx context.Context, q headReader) (s since, err error) {
+	err = q.QueryRowContext(ctx, "SELECT readable_since, writable_since FROM jit_ledger").Scan(&s.readable, &s.writable)
+	return s, err
+}
+
 func (l *Ledger) newer(schema int, but string) error {
+	return newerLedger(l.db.name(), schema, len(l.migrations), but)
+}
+
+// newerLedger is the error for a ledger with a schema version above those that a program knows. but says what it can do
+// all the same.
+func newerLedger(name string, schema, known int, but string) error {
 	return &jit.Error{Attribute: "ledger", Err: jit.ErrNewerLedger,
 		Problem: fmt.Sprintf("%s has schema version %d, and this program knows versions up to %d%s",
-			l.db.name(), schema, len(l.migrations), but),
+			name, schema, known, but),
 		Hint: "a newer version of this program has written to it; update to at least that version"}
 }
 
@@ -75,6 +86,11 @@ func (l *Ledger) Migration(ctx context.Context) (m Migration, err error) {
 	}
 	k := l.known.Load()
 	s := compatibleSince(len(l.migrations))
+	if k.schema > len(l.migrations) {
+		if s, err = recordedSince(ctx, db); err != nil {
+			return m, l.fail("read", err)
+		}
+	}
 	return Migration{l.db.name(), k.schema, max(k.schema, len(l.migrations)), s.readable, s.writable}, k.refused
 }
 

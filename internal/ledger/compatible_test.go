@@ -86,6 +86,32 @@ func TestOlderProgramOnANewerLedger(t *testing.T) {
 	}
 }
 
+// What a newer ledger permits is what it says, not what this program would say of its own.
+func TestMigrationOfANewerLedger(t *testing.T) {
+	onDatabases(t, func(t *testing.T, url string) {
+		mine, newer := len(migrations), len(migrations)+1
+		compatible[newer] = since{mine - 2, mine - 1}
+		t.Cleanup(func() { delete(compatible, newer) })
+		must(t, put1(t, opened(t, url), due1(t)))
+		new := opened(t, url)
+		new.migrations = later()
+		must(t, new.Migrate(t.Context(), func(int) {}))
+		m, err := opened(t, url).Migration(t.Context())
+		if err != nil || m.From != newer || m.To != newer || m.ReadableSince != mine-2 || m.WritableSince != mine-1 {
+			t.Errorf("%+v, %v", m, err)
+		}
+		db, err := new.db.writer(t.Context())
+		must(t, err)
+		_, err = db.ExecContext(t.Context(), "ALTER TABLE jit_ledger DROP COLUMN readable_since")
+		must(t, err)
+		_, err = opened(t, url).Policies(t.Context())
+		var told *jit.Error
+		if !errors.Is(err, jit.ErrNewerLedger) || !errors.As(err, &told) || told.Hint == "" {
+			t.Errorf("without readable_since: %v", err)
+		}
+	})
+}
+
 // A program copies no tables that it does not know, even if it may read and write those that it knows.
 func TestNoCopyOfANewerLedger(t *testing.T) {
 	onDatabases(t, func(t *testing.T, url string) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
@@ -21,11 +22,14 @@ type Copied struct {
 	Root string `json:"root"`
 	// Mismatches counts the rows, in both ledgers, that differ from their events.
 	Mismatches int64 `json:"mismatches"`
+	// LeftOut counts the due work without a grant of its owner: somebody has removed the grant from the original.
+	LeftOut int64 `json:"left_out,omitempty"`
 }
 
 // CopyTo copies the record into an empty ledger: grants, policies, persons, claims, every event with its chain, and the
-// positions of notices. The copy has the same id and the same heads. Dedup keys, other leases and passes of sweepers
-// are no part of the record and stay behind. wrote is called with the number of rows written so far.
+// positions of notices. The copy has the same id and the same heads. Dedup keys, other leases, those of due work and
+// passes of sweepers are no part of the record and stay behind, as does due work without a grant. wrote is called with
+// the number of rows written so far.
 //
 // A file or a database has all of it or nothing afterwards. A bucket with half a copy is refused by whoever reads it.
 func (l *Ledger) CopyTo(ctx context.Context, to *Ledger, wrote func(rows int64)) (c Copied, err error) {
@@ -49,7 +53,8 @@ func (l *Ledger) CopyTo(ctx context.Context, to *Ledger, wrote func(rows int64))
 		}
 		if s.schema < len(l.migrations) {
 			return jit.Errorf(nil, "ledger", "run `jit ledger migrate` on it first",
-				"%s has tables of schema version %d, and this program copies version %d", c.From, s.schema, len(l.migrations))
+				"%s has tables of schema version %d, and this program copies version %d",
+				c.From, s.schema, len(l.migrations))
 		}
 		from := &source{state: s, tx: tx, fail: l.fail, wrote: wrote}
 		if b, ok := to.db.(*inBucket); ok {
@@ -58,7 +63,10 @@ func (l *Ledger) CopyTo(ctx context.Context, to *Ledger, wrote func(rows int64))
 			err = to.fill(ctx, from)
 		}
 		c.ID, c.Grants, c.Events, c.Root = s.id, from.grants, from.events, jit.Root(s.id, s.list())
-		return to.fail("write", err)
+		if err != nil {
+			return to.fail("write", err)
+		}
+		return l.fail("read", tx.QueryRowContext(ctx, "SELECT count(*) FROM jit_due WHERE NOT "+ofGrant).Scan(&c.LeftOut))
 	})
 	if err != nil {
 		return c, err
@@ -195,6 +203,18 @@ var copied = []string{"jit_ledger", chainTable, "jit_policies", "jit_persons", "
 // positions selects the leases with the positions of notices.
 const positions = " WHERE position > 0 AND holder <> ''"
 
+// ofGrant selects the due work of grants. Readers of a bucket refuse any other, and verifying finds what is missing.
+const ofGrant = "EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_due.id AND g.owner = jit_due.owner)"
+
+// selectCopied begins the query for the rows of a table that is copied.
+func selectCopied(table string) string {
+	columns := "*"
+	if table == "jit_due" { // without leases
+		columns = strings.Join(dueColumns, ", ")
+	}
+	return "SELECT " + columns + " FROM " + table
+}
+
 // fill writes a copy into a database, in one transaction.
 func (l *Ledger) fill(ctx context.Context, s *source) error {
 	db, err := l.db.writer(ctx)
@@ -219,10 +239,13 @@ func (l *Ledger) fill(ctx context.Context, s *source) error {
 		}
 		for _, table := range copied {
 			where := ""
-			if table == "jit_leases" {
+			switch table {
+			case "jit_leases":
 				where = positions
+			case "jit_due":
+				where = " WHERE " + ofGrant
 			}
-			err := s.read(ctx, "SELECT * FROM "+table+where, nil, func(columns []string, rows [][]any) error {
+			err := s.read(ctx, selectCopied(table)+where, nil, func(columns []string, rows [][]any) error {
 				s.count(table, len(rows))
 				return l.insert(ctx, tx, table, columns, rows, "")
 			})

@@ -70,7 +70,7 @@ func (f *filling) append(ctx context.Context, chain string, tables ...bucket.Tab
 // table reads the rows that a query selects from a table.
 func (f *filling) table(ctx context.Context, name, where string, args ...any) (t bucket.Table, err error) {
 	t.Name = name
-	err = f.source.read(ctx, "SELECT * FROM "+name+where, args, func(columns []string, rows [][]any) error {
+	err = f.source.read(ctx, selectCopied(name)+where, args, func(columns []string, rows [][]any) error {
 		t.Columns, t.Rows = columns, append(t.Rows, rows...)
 		f.count(name, len(rows))
 		return nil
@@ -80,7 +80,7 @@ func (f *filling) table(ctx context.Context, name, where string, args ...any) (t
 
 // pages creates a commit for each page of the rows that a query selects from a table.
 func (f *filling) pages(ctx context.Context, chain, name, where string) error {
-	return f.source.read(ctx, "SELECT * FROM "+name+where, []any{chain}, func(columns []string, rows [][]any) error {
+	return f.source.read(ctx, selectCopied(name)+where, []any{chain}, func(columns []string, rows [][]any) error {
 		f.count(name, len(rows))
 		tables := []bucket.Table{{Name: name, Columns: columns, Rows: rows}}
 		if name == logTable {
@@ -114,9 +114,6 @@ func (f *filling) shared(ctx context.Context) error {
 	}
 	return f.append(ctx, sharedLog, tables...) // also without rows: it asks for the last commit
 }
-
-// ofGrant selects the due work of grants. Readers refuse any other, and verifying finds what is missing.
-const ofGrant = "EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = jit_due.id AND g.owner = jit_due.owner)"
 
 // owner writes the log of an owner.
 func (f *filling) owner(ctx context.Context, owner string) error {

@@ -188,7 +188,7 @@ func TestCopyOfAForgedRecord(t *testing.T) {
 	told(t, "a forged event, to a bucket", err, "differ from their hashes")
 }
 
-// Due work without a grant is no reason to refuse a copy: it is left out of a bucket, whose readers would refuse it.
+// Due work without a grant is no reason to refuse a copy: it is left out and counted.
 func TestCopyWithDueWorkWithoutAGrant(t *testing.T) {
 	from := sqliteURL(t)
 	l := open(t, from)
@@ -199,8 +199,34 @@ func TestCopyWithDueWorkWithoutAGrant(t *testing.T) {
 	url, _ := bucketURL(t)
 	for _, to := range []string{sqliteURL(t), url} {
 		c, err := l.CopyTo(t.Context(), open(t, to), func(int64) {})
-		if err != nil || c.Grants != 1 {
+		if err != nil || c.Grants != 1 || c.LeftOut != 1 {
 			t.Errorf("to %s: %+v, %v, want the grant that is left", to, c, err)
+		}
+	}
+}
+
+// A copy has the due work without the leases of sweepers: those of the copy need not wait for them.
+func TestCopyWithoutLeasesOfDueWork(t *testing.T) {
+	url, _ := bucketURL(t)
+	for name, from := range map[string]string{"a file": sqliteURL(t), "a bucket": url} {
+		l := open(t, from)
+		if err := writeGrant(t, l, 1); err != nil {
+			t.Fatal(err)
+		}
+		q := jit.DueQuery{Now: ledgertest.Grant(1).End, Holder: "old", Lease: time.Minute, Limit: 1}
+		if due, err := l.AcquireDue(t.Context(), q); err != nil || len(due) != 1 {
+			t.Fatal(due, err)
+		}
+		q.Holder = "new"
+		copies := buckettest.New(t)
+		for _, to := range []string{sqliteURL(t), copies.Ledger("copy")} {
+			c := open(t, to)
+			if _, err := l.CopyTo(t.Context(), c, func(int64) {}); err != nil {
+				t.Fatal(err)
+			}
+			if due, err := c.AcquireDue(t.Context(), q); err != nil || len(due) != 1 {
+				t.Errorf("from %s to %s: %d grants are due, %v", name, to, len(due), err)
+			}
 		}
 	}
 }

@@ -91,5 +91,6 @@ func (l *Ledger) openGrants() string {
 		}
 		columns[i] = of + c
 	}
-	return "(SELECT " + strings.Join(columns, ", ") + ", d.due_at FROM jit_due d JOIN jit_grants g ON g.id = d.id) AS open_grants"
+	return "(SELECT " + strings.Join(columns, ", ") + ", d.due_at" +
+		" FROM jit_due d JOIN jit_grants g ON g.id = d.id) AS open_grants"
 }

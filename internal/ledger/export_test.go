@@ -1,6 +1,12 @@
 package ledger
 
-import "time"
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/jitaccess/terraform-provider-jit/internal/jit"
+)
 
 // LookAlways makes every read of a ledger in a bucket look into the log first, for tests with several processes.
 func (l *Ledger) LookAlways() {
@@ -20,6 +26,24 @@ func (l *Ledger) Validity() time.Duration {
 
 // SnapshotEach sets after how many commits this process stores a snapshot of a log in a bucket.
 func (l *Ledger) SnapshotEach(commits int64) { l.db.(*inBucket).snapshotEach = commits }
+
+// KnowUpTo makes this a program of an older schema version.
+func (l *Ledger) KnowUpTo(version int) { l.migrations = migrations[:version] }
+
+// RecordAsBefore writes the row of a grant as programs without jit_due did.
+func (l *Ledger) RecordAsBefore(ctx context.Context, g jit.Grant) error {
+	db, err := l.db.writer(ctx)
+	if err != nil {
+		return err
+	}
+	columns := append(grantColumns[:len(grantColumns):len(grantColumns)], "due_at")
+	return inTx(ctx, db, &l.write, func(tx *sql.Tx) error {
+		return l.insert(ctx, tx, "jit_grants", columns, [][]any{append(grantRow(&g), instant(g.DueAt()))}, "")
+	})
+}
+
+// Schemas counts the schema versions of this program.
+func Schemas() int { return len(migrations) }
 
 // CopiedTables are the tables that a copy takes along.
 var CopiedTables = copied

@@ -43,7 +43,8 @@ var postgresDialect = dialect{
 	}},
 	giveWay: "SET LOCAL lock_timeout = '1s'",
 	size: "SELECT CAST(sum(pg_catalog.pg_total_relation_size(pg_catalog.to_regclass(name))) AS bigint) FROM (VALUES " +
-		"('jit_ledger'), ('jit_grants'), ('jit_due'), ('jit_events'), ('jit_chains'), ('jit_log'), ('jit_policies'), ('jit_persons'), " +
+		"('jit_ledger'), ('jit_grants'), ('jit_due'), ('jit_events'), ('jit_chains'), ('jit_log'), " +
+		"('jit_policies'), ('jit_persons'), " +
 		"('jit_runs'), ('jit_marks'), ('jit_mark_scopes'), ('jit_leases'), ('jit_sweeps')) AS tables (name)",
 	clock: "SELECT CAST(extract(epoch FROM pg_catalog.clock_timestamp()) AS double precision)",
 }

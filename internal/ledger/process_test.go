@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 }
 
 // work is the other process. "write URL FIRST COUNT" writes grants one by one and prints a line after each. "small URL"
-// does the same until the file may not grow further.
+// does the same until the file may not grow further. "migrate URL VERSION" migrates, prints a line before the step to that
+// version, and never takes it.
 func work(task []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -47,6 +48,13 @@ func work(task []string) error {
 	}
 	first, count := 0, 100_000
 	switch task[0] {
+	case "migrate":
+		return l.Migrate(ctx, func(version int) {
+			if fmt.Sprint(version) == task[2] {
+				fmt.Println("began", version)
+				<-ctx.Done()
+			}
+		})
 	case "write":
 		if first, err = strconv.Atoi(task[2]); err != nil {
 			return err
@@ -235,6 +243,49 @@ func asNobody(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("as nobody: %v\n%s", err, out)
+	}
+}
+
+// A process that is killed between two steps of a migration leaves a ledger that others migrate on, whole.
+func TestKilledWhileMigrating(t *testing.T) {
+	const from = 16
+	for version := from + 1; version <= ledger.Schemas(); version++ {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			url := sqliteURL(t)
+			old := open(t, url)
+			old.KnowUpTo(from)
+			if err := old.Migrate(t.Context(), func(int) {}); err != nil {
+				t.Fatal(err)
+			}
+			g := ledgertest.Grant(1)
+			g.Version = 1
+			if err := old.RecordAsBefore(t.Context(), g); err != nil {
+				t.Fatal(err)
+			}
+			victim, out := process(t, fmt.Sprintf("migrate %s %d", url, version))
+			if !out.Scan() || out.Text() != fmt.Sprint("began ", version) {
+				t.Fatalf("the process says %q", out.Text())
+			}
+			if err := victim.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			for out.Scan() { // until it is dead
+			}
+			l := open(t, url)
+			if m, err := l.Migration(t.Context()); err != nil || m.From != version-1 || m.To != ledger.Schemas() {
+				t.Errorf("left to do: %+v, %v", m, err)
+			}
+			if got, ok, err := l.Lookup(t.Context(), g.ID); err != nil || !ok || !got.End.Equal(g.End) {
+				t.Errorf("before the migration: %+v, %v, %v", got, ok, err)
+			}
+			q := jit.DueQuery{Now: g.End, Holder: "a", Lease: time.Minute, Limit: 10}
+			if due, err := l.AcquireDue(t.Context(), q); err != nil || len(due) != 1 || due[0].ID != g.ID {
+				t.Errorf("due after the migration: %v, %v", due, err)
+			}
+			if err := writeGrant(t, l, 2); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
