@@ -77,6 +77,9 @@ func (b *Broker) votes(
 		if err != nil {
 			return nil, nil, nil, err
 		}
+		if !e.Concerns(g.Owner) {
+			continue
+		}
 		if s, ok := approval.FromEvent(e); ok && s.Digest == digest {
 			signed = append(signed, s)
 		}
@@ -314,7 +317,7 @@ func (b *Broker) recordDenial(ctx context.Context, d *Decision) error {
 	case s.Recorded:
 		return nil
 	case !d.recorded.Waits(b.Now()):
-		return b.write(ctx, jit.Entry{Events: []jit.Event{b.decision(s, d.Grant)}})
+		return b.write(ctx, jit.Entry{Events: []jit.Event{b.decision(s, d.Grant)}, Owner: d.Grant.Owner})
 	}
 	_, err := b.update(ctx, d.recorded, func(g *jit.Grant) ([]jit.Event, bool) {
 		closeWaiting(g, s.Approver+" denied it")
@@ -359,7 +362,7 @@ func (b *Broker) recordOnce(ctx context.Context, wanted jit.Event) error {
 			return err
 		}
 	}
-	return b.write(ctx, jit.Entry{Events: []jit.Event{wanted}})
+	return b.write(ctx, jit.Entry{Events: []jit.Event{wanted}, Owner: b.Owner})
 }
 
 // untilApproved decides, and waits up to WaitForApproval for the people whose approval is missing. If ctx ends first, the

@@ -84,7 +84,7 @@ func (b *Broker) DecideByReview(
 	if len(events) == 0 {
 		return recorded, ignored, nil
 	}
-	return recorded, ignored, b.write(ctx, jit.Entry{Events: events})
+	return recorded, ignored, b.write(ctx, jit.Entry{Events: events, Owner: g.Owner})
 }
 
 // reviewKey identifies a review. GitLab has one number for all approvals of a user.
@@ -101,7 +101,7 @@ func (b *Broker) knownReviews(ctx context.Context, g jit.Grant, digest string) (
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := approval.ReviewFromEvent(e, digest); ok {
+		if _, ok := approval.ReviewFromEvent(e, digest); ok && e.Concerns(g.Owner) {
 			known[reviewKey(e.Detail)] = true
 		}
 	}

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -31,6 +32,15 @@ func TestReviewsThatDoNotCount(t *testing.T) {
 	if err != nil || len(recorded) > 0 || len(ignored) != 1 {
 		t.Errorf("recorded %v, ignored %v, %v", recorded, ignored, err)
 	}
+	forged := jit.Event{Kind: jit.EventApproved, Grant: g.ID, At: o.now, Detail: map[string]string{}}
+	review := by("lea-gh")[0]
+	review.Person, review.Digest = "lea", g.RequestDigest(id)
+	maps.Copy(forged.Detail, review.Details())
+	entry := jit.Entry{Events: []jit.Event{forged}, Owner: "forger"} // whoever may write that owner's chain only
+	if err := o.ledger.Write(t.Context(), []jit.Entry{entry})[0]; err != nil {
+		t.Fatal(err)
+	}
+	o.refused(request(), "1 of: lea, leo")
 	o.reviews(request())
 	o.refused(request(longer), "1 of: lea, leo")
 	o.put(jit.Person{Name: "lea", Groups: []string{"group:leads"}})

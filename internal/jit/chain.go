@@ -52,6 +52,12 @@ func Root(ledger string, tips []Tip) string {
 // InChain returns the chain of the event.
 func (e Event) InChain() string { return cmp.Or(e.Chain, AllChain) }
 
+// Concerns reports whether the event is where those about grants of an owner are. Whoever may write the chain of another
+// owner only can record events about any grant there.
+func (e Event) Concerns(owner string) bool {
+	return e.InChain() == AllChain || e.InChain() == ChainOf(owner)
+}
+
 // Place returns the chain and the sequence number of the event, which identify it in a ledger that was never restored.
 func (e Event) Place() string { return PlaceIn(e.InChain(), e.Seq) }
 

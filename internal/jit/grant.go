@@ -175,10 +175,11 @@ const lostReason = "unknown: the record was lost and rebuilt from the marker on 
 // since.
 func (g Grant) ReasonLost() bool { return g.Reason == "" }
 
-// YieldsTo reports whether a record makes way for the grant that another owner asks for: an id is made of the owner's name
-// and the reason, so a record without a reason under another owner says nothing about it.
-func (g Grant) YieldsTo(asked Grant) bool {
-	return g.ReasonLost() && !asked.ReasonLost() && g.ID == asked.ID && g.Owner != asked.Owner
+// YieldsTo reports whether a record makes way for that of another owner: an id is made of the owner's name and the
+// reason, so a record without a reason under another owner says nothing about it. Of two records without a reason, the
+// owner whose name sorts first has the id.
+func (g Grant) YieldsTo(other Grant) bool {
+	return g.ReasonLost() && g.ID == other.ID && g.Owner != other.Owner && (!other.ReasonLost() || g.Owner > other.Owner)
 }
 
 // ReasonText returns the reason, or words for a lost one.

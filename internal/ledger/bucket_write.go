@@ -156,7 +156,11 @@ func (t *attempt) try(ctx context.Context) ([]*bucket.Commit, error) {
 			c.After = 0
 		}
 		for _, table := range tables {
-			if why := foreign(c, table); why != "" { // others would refuse the whole log
+			why := foreign(c, table)
+			if shape, old := shapes[table.Name]; old && why == "" {
+				why = shape.unfit(table)
+			}
+			if why != "" { // others would refuse the whole log
 				return nil, fmt.Errorf("write the log of %s: %s", log, why)
 			}
 		}

@@ -167,11 +167,6 @@ const eventsOf = "grant_id <> '' AND grant_id"
 const ofOwner = " AND (chain = '" + jit.AllChain + "' OR NOT EXISTS (" +
 	"SELECT 1 FROM jit_grants g WHERE g.id = jit_log.grant_id AND g.owner <> jit_log.chain))"
 
-// ofChainOf reports whether an event is where those about grants of an owner are.
-func ofChainOf(owner string, e jit.Event) bool {
-	return e.InChain() == jit.AllChain || e.InChain() == jit.ChainOf(owner)
-}
-
 // EventsOf returns the events about these grants, those of one grant in order.
 func (l *Ledger) EventsOf(ctx context.Context, ids []jit.ID) iter.Seq2[jit.Event, error] {
 	return func(yield func(jit.Event, error) bool) {

@@ -9,8 +9,11 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// owners are those of recorded grants, which never change.
-type owners map[jit.ID]string
+// owners are those of recorded grants.
+type owners struct {
+	// proved never change. claimed are those of records without a reason, which another owner's grant may replace.
+	proved, claimed map[jit.ID]string
+}
 
 // ownersOf returns the owners of the grants that entries have only events about, as far as they are recorded.
 func (l *Ledger) ownersOf(ctx context.Context, entries []jit.Entry) (owners, error) {
@@ -22,23 +25,31 @@ func (l *Ledger) ownersOf(ctx context.Context, entries []jit.Entry) (owners, err
 			}
 		}
 	}
-	of := owners{}
+	of := owners{map[jit.ID]string{}, map[jit.ID]string{}}
 	if len(ids) == 0 {
 		return of, nil
 	}
 	for _, e := range entries {
 		if e.Grant != nil {
-			of[e.Grant.ID] = e.Grant.Owner
+			of.add(e.Grant.ID, e.Grant.Owner, e.Grant.Reason)
 		}
 	}
 	_, err := list(tolerant(ctx), l, func(rows *sql.Rows) (none struct{}, err error) {
 		var id jit.ID
-		var owner string
-		err = rows.Scan(&id, &owner)
-		of[id] = owner
+		var owner, reason string
+		err = rows.Scan(&id, &owner, &reason)
+		of.add(id, owner, reason)
 		return none, err
-	}, "SELECT id, owner FROM jit_grants WHERE id"+l.among("$1"), l.list(texts(ids)))
+	}, "SELECT id, owner, reason FROM jit_grants WHERE id"+l.among("$1"), l.list(texts(ids)))
 	return of, err
+}
+
+func (o owners) add(id jit.ID, owner, reason string) {
+	if reason == "" {
+		o.claimed[id] = owner
+	} else {
+		o.proved[id] = owner
+	}
 }
 
 // chain returns the chain of an event of an entry.
@@ -49,7 +60,7 @@ func (o owners) chain(e jit.Entry, event jit.Event) string {
 	case subjects(e) > 0 || event.Grant == "":
 		return jit.AllChain
 	}
-	return jit.ChainOf(cmp.Or(o[event.Grant], e.Owner))
+	return jit.ChainOf(cmp.Or(o.proved[event.Grant], e.Owner, o.claimed[event.Grant]))
 }
 
 // locked returns the chains that a write of entries locks.

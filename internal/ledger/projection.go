@@ -24,6 +24,8 @@ type projection struct {
 // tableShape is what a row of a table consists of.
 type tableShape struct {
 	columns, key []string
+	// whole are the columns with whole numbers. All others have texts.
+	whole []string
 }
 
 // prepare creates what the projection needs besides the tables of the ledger.
@@ -81,16 +83,20 @@ func (p projection) shapes(ctx context.Context) (map[string]tableShape, error) {
 	type column struct {
 		table, name string
 		key         int
+		whole       bool
 	}
 	columns, err := collect(ctx, p.tx, func(rows *sql.Rows) (c column, err error) {
-		return c, rows.Scan(&c.table, &c.name, &c.key)
-	}, `SELECT m.name, c.name, c.pk FROM sqlite_master m, pragma_table_info(m.name) c
+		return c, rows.Scan(&c.table, &c.name, &c.key, &c.whole)
+	}, `SELECT m.name, c.name, c.pk, c.type LIKE '%INT%' FROM sqlite_master m, pragma_table_info(m.name) c
 		WHERE m.type = 'table' AND m.name LIKE 'jit\_%' ESCAPE '\' AND m.name <> 'jit_bucket' ORDER BY m.name, c.cid`)
 	for _, c := range columns {
 		shape := all[c.table]
 		shape.columns = append(shape.columns, c.name)
 		if c.key > 0 {
 			shape.key = append(shape.key, c.name)
+		}
+		if c.whole {
+			shape.whole = append(shape.whole, c.name)
 		}
 		all[c.table] = shape
 	}

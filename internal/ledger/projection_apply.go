@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -26,7 +27,7 @@ func (p projection) apply(ctx context.Context, c *bucket.Commit) error {
 	schema := max(before.schema, c.Schema)
 	switch {
 	case schema > len(p.migrations):
-		return p.newer(c)
+		return newerLedger(p.name, c.Schema, len(p.migrations), "")
 	case before.id != "" && c.Ledger != before.id:
 		return p.damaged(c, fmt.Sprintf("it belongs to the ledger %s, and the others to %s", c.Ledger, before.id))
 	case c.Chain != jit.AllChain && c.Schema > before.schema:
@@ -58,7 +59,7 @@ func (p projection) apply(ctx context.Context, c *bucket.Commit) error {
 		}
 	}
 	if c.Schema < dueSchema && schema >= dueSchema {
-		if err := p.deriveDue(ctx, c); err != nil {
+		if err := p.deriveDue(ctx, c, yields); err != nil {
 			return err
 		}
 	}
@@ -76,13 +77,6 @@ func (p projection) apply(ctx context.Context, c *bucket.Commit) error {
 		return err
 	}
 	return p.setHead(ctx, c)
-}
-
-func (p projection) newer(c *bucket.Commit) error {
-	return &jit.Error{Attribute: "ledger", Err: jit.ErrNewerLedger,
-		Problem: fmt.Sprintf("%s has schema version %d, and this program knows versions up to %d",
-			p.name, c.Schema, len(p.migrations)),
-		Hint: "a newer version of this program has written to it; update to at least that version"}
 }
 
 func (p projection) damaged(c *bucket.Commit, why string) error {
@@ -103,7 +97,7 @@ func (p projection) applyTable(
 	if !ok || unknown(t.Columns) || len(t.Deleted) > 0 && !slices.Equal(t.Key, shape.key) {
 		return p.damaged(c, fmt.Sprintf("the table %q has no such columns", jit.Said(t.Name)))
 	}
-	if why := foreign(c, t); why != "" {
+	if why := cmp.Or(shape.unfit(t), foreign(c, t)); why != "" {
 		return p.damaged(c, why)
 	}
 	if len(t.Deleted) > 0 {
@@ -158,10 +152,11 @@ func idsIn(c *bucket.Commit, table string) (ids []string) {
 	return ids
 }
 
-// deriveDue makes the due work of the grants in a commit of a program that knew no jit_due, as the migration does for the
-// grants that it finds: the logs of owners are read after that of [jit.AllChain], which has the migration.
-func (p projection) deriveDue(ctx context.Context, c *bucket.Commit) error {
-	ids := idsIn(c, "jit_grants")
+// deriveDue makes the due work of the grants in a commit of a program that knew no jit_due, as the migration does for
+// the grants that it finds: the logs of owners are read after that of [jit.AllChain], which has the migration. That of
+// the grants for which records of the commit make way stays as it is.
+func (p projection) deriveDue(ctx context.Context, c *bucket.Commit, made yielding) error {
+	ids := slices.DeleteFunc(idsIn(c, "jit_grants"), func(id string) bool { return made[id] })
 	if len(ids) == 0 {
 		return nil
 	}
@@ -180,9 +175,8 @@ func (p projection) checkDue(ctx context.Context, c *bucket.Commit) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	unknown, err := collect(ctx, p.tx, scanOne[string], `SELECT id FROM jit_due d
-		WHERE id`+sqliteDialect.among("$1")+` AND NOT EXISTS (SELECT 1 FROM jit_grants g WHERE g.id = d.id AND g.owner = d.owner)`,
-		sqliteDialect.list(ids))
+	unknown, err := collect(ctx, p.tx, scanOne[string],
+		"SELECT id FROM jit_due WHERE id"+sqliteDialect.among("$1")+" AND NOT "+ofGrant, sqliteDialect.list(ids))
 	if err == nil && len(unknown) > 0 {
 		return p.damaged(c, "it has due work without a grant of its owner")
 	}
@@ -230,8 +224,8 @@ func foreign(c *bucket.Commit, t bucket.Table) string {
 	return ""
 }
 
-// fits reports whether a grant has the id that its facts lead to. Nobody can use up the id of another owner's grant with
-// it. A record that was rebuilt from a marker has no reason yet, and may have any id.
+// fits reports whether a grant has the id that its facts lead to. Nobody can use up the id of another owner's grant
+// with it. A record that was rebuilt from a marker has no reason yet, and may have any id.
 func fits(value func(column string) string) bool {
 	reason := value("reason")
 	renewal, err := strconv.ParseInt(value("renewal"), 10, 64)

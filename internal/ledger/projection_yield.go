@@ -10,8 +10,9 @@ import (
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
-// A record without a reason makes way for the grant of another owner: see [jit.Grant.YieldsTo]. The commits of two owners
-// have no order, so both orders lead to the same: the record of the grant that has the right to its id.
+// A record without a reason makes way for the grant of another owner: see [jit.Grant.YieldsTo]. The commits of two
+// owners have no order, so both orders lead to the same: the record of the grant that has the right to its id or, of
+// two records without a reason, that of the owner whose name sorts first.
 
 // yielding are the ids of records that make way.
 type yielding map[string]bool
@@ -44,8 +45,8 @@ func (p projection) yields(ctx context.Context, c *bucket.Commit) (yielding, err
 		err = rows.Scan(&id)
 		found[id] = true
 		return none, err
-	}, "SELECT id FROM jit_grants WHERE owner <> $1 AND reason <> '' AND id"+sqliteDialect.among("$2"), c.Chain,
-		sqliteDialect.list(ids))
+	}, "SELECT id FROM jit_grants WHERE owner <> $1 AND (reason <> '' OR owner < $1) AND id"+sqliteDialect.among("$2"),
+		c.Chain, sqliteDialect.list(ids))
 	return found, err
 }
 
@@ -67,12 +68,13 @@ func (y yielding) from(t bucket.Table) bucket.Table {
 // takeOver removes the records of other owners that make way for grants of a commit, with their due work. Whoever calls
 // it undoes that if the commit is refused.
 func (p projection) takeOver(ctx context.Context, c *bucket.Commit) error {
-	ids := reasons(c, true)
-	if len(ids) == 0 || c.Chain == jit.AllChain {
+	asked, lost := reasons(c, true), reasons(c, false)
+	if len(asked)+len(lost) == 0 || c.Chain == jit.AllChain {
 		return nil
 	}
-	found, err := collect(ctx, p.tx, scanOne[string], "SELECT id FROM jit_grants WHERE owner <> $1 AND reason = '' AND id"+
-		sqliteDialect.among("$2"), c.Chain, sqliteDialect.list(ids))
+	found, err := collect(ctx, p.tx, scanOne[string], "SELECT id FROM jit_grants WHERE owner <> $1 AND reason = '' AND (id"+
+		sqliteDialect.among("$2")+" OR owner > $1 AND id"+sqliteDialect.among("$3")+")",
+		c.Chain, sqliteDialect.list(asked), sqliteDialect.list(lost))
 	if err != nil || len(found) == 0 {
 		return err
 	}
@@ -81,7 +83,8 @@ func (p projection) takeOver(ctx context.Context, c *bucket.Commit) error {
 		tables = append(tables, "jit_due")
 	}
 	for _, table := range tables {
-		_, err := p.tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE id"+sqliteDialect.among("$1"), sqliteDialect.list(found))
+		_, err := p.tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE id"+sqliteDialect.among("$1"),
+			sqliteDialect.list(found))
 		if err != nil {
 			return err
 		}

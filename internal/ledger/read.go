@@ -121,7 +121,7 @@ func (l *Ledger) Grants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Grant, 
 			}
 		}
 		broken := l.broken()
-		if found > 0 && found == len(f.IDs) {
+		if found > 0 && (found == len(f.IDs) || f.IDPrefix == wholeID(f.IDPrefix, "0")) {
 			broken = nil // none is missing
 		}
 		if f.Owner != "" {
@@ -196,8 +196,8 @@ func (l *Ledger) dueGrants(ctx context.Context, f jit.Filter) iter.Seq2[jit.Gran
 		for _, owner := range owners {
 			of := f
 			of.Owner = owner
-			for g, err := range stream(func(last *jit.Grant) ([]jit.Grant, error) { return l.duePage(ctx, of, last) }) {
-				if !yield(g, err) || err != nil {
+			for d, err := range stream(func(last *dueGrant) ([]dueGrant, error) { return l.duePage(ctx, of, last) }) {
+				if !yield(d.Grant, err) || err != nil {
 					return
 				}
 			}
@@ -219,12 +219,32 @@ func (l *Ledger) ownersDue(ctx context.Context, f jit.Filter) ([]string, error) 
 	return due, l.fail("read", err)
 }
 
+// dueGrant is a grant with the time at which its due work is recorded. Somebody who wrote to the ledger may have made it
+// another than that of the grant.
+type dueGrant struct {
+	jit.Grant
+	at int64
+}
+
 // duePage reads the due grants of f.Owner that follow last.
-func (l *Ledger) duePage(ctx context.Context, f jit.Filter, last *jit.Grant) ([]jit.Grant, error) {
+func (l *Ledger) duePage(ctx context.Context, f jit.Filter, last *dueGrant) ([]dueGrant, error) {
+	db, err := l.read(ctx)
+	if err != nil || db == nil {
+		return nil, err
+	}
+	from := first()
+	if last != nil {
+		from = []any{last.at, last.Target, last.Scope, string(last.ID)}
+	}
 	where, args := l.where(f, nil)
-	args = append(append(args, after(last)...), int64(pageSize))
+	args = append(append(args, from...), int64(pageSize))
 	n := len(args)
-	return l.grants(ctx, l.selectFor(f)+where+" AND (due_at, target, scope, id) > ("+l.marks(n-4, n-1)+")"+dueOrder+l.mark(n), args)
+	all, err := collect(ctx, db, func(rows *sql.Rows) (d dueGrant, err error) {
+		d.Grant, err = scanGrant(rows, &d.at)
+		return d, err
+	}, "SELECT due_at, "+columnsOf(l.known.Load().schema)+" FROM "+l.openGrants()+where+
+		" AND (due_at, target, scope, id) > ("+l.marks(n-4, n-1)+")"+dueOrder+l.mark(n), args...)
+	return all, l.fail("read", err)
 }
 
 // wholeID fills up the beginning of an id with a digit.
@@ -308,7 +328,7 @@ func (l *Ledger) selectGrant() string {
 
 // selectFor begins the query of a filter. What is open is read by the index of due work.
 func (l *Ledger) selectFor(f jit.Filter) string {
-	if !f.Open && f.DueBy.IsZero() {
+	if !f.Open {
 		return l.selectGrant()
 	}
 	return "SELECT " + columnsOf(l.known.Load().schema) + " FROM " + l.openGrants()

@@ -336,7 +336,7 @@ func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, lay layout, entr
 	for _, e := range removed {
 		id := e.Grant
 		for _, i := range created[id] {
-			if !ofChainOf(entries[i].Grant.Owner, e) { // another owner cannot use up the id
+			if !e.Concerns(entries[i].Grant.Owner) { // another owner cannot use up the id
 				continue
 			}
 			errs[i] = &jit.Error{
@@ -354,13 +354,11 @@ func (l *Ledger) refuseRemoved(ctx context.Context, tx *sql.Tx, lay layout, entr
 func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) (map[jit.ID]stored, error) {
 	all := map[jit.ID]stored{}
 	var ids []jit.ID
-	asked := map[jit.ID]string{}
+	asked := map[jit.ID]jit.Grant{}
 	for _, e := range entries {
 		if e.Grant != nil {
 			ids = append(ids, e.Grant.ID)
-			if !e.Grant.ReasonLost() {
-				asked[e.Grant.ID] = e.Grant.Owner
-			}
+			asked[e.Grant.ID] = *e.Grant
 		}
 	}
 	if len(ids) == 0 {
@@ -372,7 +370,8 @@ func (l *Ledger) recorded(ctx context.Context, tx *sql.Tx, entries []jit.Entry) 
 		var reason string
 		err = rows.Scan(&id, &s.version, &s.owner, &s.target, &s.principal, &s.scope, &s.end, &reason, &s.due.at,
 			&s.due.startBy)
-		if owner, asks := asked[id]; reason == "" && asks && owner != s.owner { // it makes way, with its due work
+		was := jit.Grant{ID: id, Owner: s.owner, Reason: reason}
+		if was.YieldsTo(asked[id]) { // with its due work
 			s = stored{due: s.due}
 		}
 		all[id] = s

@@ -82,6 +82,9 @@ func (e *engine) dueOf(ctx context.Context, ids []jit.ID) (map[jit.ID]reconcile.
 		return nil, err
 	}
 	recorded, err := collect(e.Broker.Ledger.Grants(ctx, jit.Filter{IDs: ids}))
+	if jit.Partial(err, e.served()) {
+		err = nil
+	}
 	steps := make(map[jit.ID]reconcile.Step, len(recorded))
 	for _, s := range e.dueSteps(now, skew, recorded) {
 		steps[s.Grant.ID] = s
@@ -97,11 +100,19 @@ type dueGrants struct {
 	unserved []jit.Grant
 	// outOfReach are overdue, and the sweeper cannot end them.
 	outOfReach []reconcile.Step
+	// unread says that others of owners that the sweeper does not serve may be over too.
+	unread error
 }
 
 // allDue reads which grants are due at now, claimed or not.
 func (e *engine) allDue(ctx context.Context, now time.Time) (all dueGrants, err error) {
 	for g, err := range e.Broker.Ledger.Grants(ctx, jit.Filter{DueBy: now}) {
+		if jit.Partial(err, e.served()) {
+			if !jit.Partial(err, e.Owners) {
+				all.unread = err
+			}
+			break
+		}
 		if err != nil {
 			return all, err
 		}

@@ -127,6 +127,9 @@ func (p *pass) due(ctx context.Context) (now time.Time, skew, err error) {
 		}
 	}
 	all, err := p.allDue(ctx, now)
+	if all.unread != nil {
+		p.unread(fmt.Errorf("read the ledger: %w", all.unread))
+	}
 	p.report.OutOfReach = append(all.outOfReach, p.endSeen(now, all.unserved)...)
 	switch {
 	case err != nil:

@@ -129,7 +129,9 @@ func (w *Watcher) pollFailed(now time.Time, s *schedule, err error) time.Duratio
 	if w.markersDue(now) {
 		w.work.Go(func() { w.sweepMarkers(err) })
 	}
-	s.failures++
+	if s.failures++; errors.As(err, new(*jit.PartialError)) {
+		return pollEvery // the grants of the other owners still end on time
+	}
 	return backoff.Pause(s.failures-1, pollEvery, 10*pollEvery)
 }
 

@@ -249,10 +249,10 @@ func (l *Ledger) chain(e jit.Entry, event jit.Event) string {
 	switch {
 	case e.Grant != nil:
 		return jit.ChainOf(e.Grant.Owner)
-	case known:
+	case known && !g.ReasonLost():
 		return jit.ChainOf(g.Owner)
 	case event.Grant != "":
-		return jit.ChainOf(e.Owner)
+		return jit.ChainOf(cmp.Or(e.Owner, g.Owner))
 	}
 	return jit.AllChain
 }

@@ -158,6 +158,8 @@ func testYields(t *testing.T, l jit.Ledger) {
 	asked, forged := Of("other", 1), Grant(2)
 	forged.ID, forged.Reason, forged.Renewal, forged.End = asked.ID, "", 0, minute(5)
 	write(t, l, Entry(forged))
+	early := Event(asked.ID)
+	write(t, l, jit.Entry{Events: []jit.Event{early}, Owner: "other"}) // what the other owner tells before it is recorded
 	write(t, l, Entry(asked))
 	if g := read(t, l, asked.ID); g.Owner != "other" || g.Reason != asked.Reason || g.Version != 1 {
 		t.Errorf("recorded %+v", g)
@@ -174,9 +176,24 @@ func testYields(t *testing.T, l jit.Ledger) {
 	if errs := l.Write(t.Context(), []jit.Entry{Entry(forged)}); !errors.Is(errs[0], jit.ErrStale) {
 		t.Errorf("the first owner again: %v, want ErrStale", errs[0])
 	}
+	told := 0
 	for e, err := range l.EventsOf(t.Context(), []jit.ID{asked.ID}) {
-		if err != nil || e.Chain != "other" {
+		if told++; err != nil || e.Chain != "other" {
 			t.Errorf("an event of the grant: %+v, %v", e, err)
 		}
+	}
+	if told != 2 {
+		t.Errorf("%d events of the grant, want 2", told)
+	}
+	lost := Grant(3)
+	for _, owner := range []string{"b", "c", "a"} { // the first name has an id that nobody gives a reason for
+		lost.Owner, lost.ID, lost.Reason = owner, Of("c", 9).ID, ""
+		err := l.Write(t.Context(), []jit.Entry{Entry(lost)})[0]
+		if owner == "c" && !errors.Is(err, jit.ErrStale) || owner != "c" && err != nil {
+			t.Errorf("a record without a reason of %s: %v", owner, err)
+		}
+	}
+	if g := read(t, l, lost.ID); g.Owner != "a" {
+		t.Errorf("recorded %+v", g)
 	}
 }
