@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// attempts is how often a write that lost a race with another writer is tried.
+	// attempts is how often a write that lost a race with another writer is tried, or more often until patience has
+	// passed: reads that lag make each write of another lose several attempts, whoever wins in the end.
 	attempts = 100
+	patience = 5 * time.Minute
 	// unanswered is how often a write without an answer, with all its repetitions, is tried again.
 	unanswered = 2
 	// blindSplits is how many writes in a row may be refused by a message that names none of the changes. After that
@@ -149,14 +151,18 @@ func (a *application) fail(todo []int, err error) {
 
 // attempt is one of several attempts to make changes, counted from 0.
 type attempt struct {
-	n     int
-	began time.Time
+	n int
+	// began is when this attempt began, first when the first did.
+	began, first time.Time
 }
+
+// last reports whether an attempt is the last one that loses a race.
+func (t attempt) last() bool { return t.n >= attempts && time.Since(t.first) >= patience }
 
 // run makes changes with as many reads and writes as it takes. Each attempt begins with what was read last, or with a
 // read.
 func (a *application) run(ctx context.Context, todo []int, current reading) {
-	for try := (attempt{}); len(todo) > 0; try.n++ {
+	for try := (attempt{first: time.Now()}); len(todo) > 0; try.n++ {
 		try.began = time.Now()
 		var err error
 		if current, err = a.refresh(ctx, todo, current); err != nil {
@@ -168,7 +174,7 @@ func (a *application) run(ctx context.Context, todo []int, current reading) {
 			err = a.record(ctx, d)
 		}
 		switch {
-		case errors.Is(err, jit.ErrStale) && try.n < attempts:
+		case errors.Is(err, jit.ErrStale) && !try.last():
 			if !a.pause(ctx, try, made) {
 				return
 			}
@@ -242,10 +248,10 @@ func (a *application) startOver(ctx context.Context, d *draft, made []int, was r
 	switch {
 	case errors.Is(err, errStripped):
 		// It was taken back.
-	case ctx.Err() == nil && (conflict(err) && try.n < attempts || unsure(err) && try.n < unanswered):
+	case ctx.Err() == nil && (conflict(err) && !try.last() || unsure(err) && try.n < unanswered):
 		return a.pause(ctx, try, made)
 	case conflict(err) && ctx.Err() == nil:
-		a.fail(made, a.crowded(err))
+		a.fail(made, a.crowded(err, try))
 	case forbidden(err) && len(d.tidied) > 0:
 		a.untidied = true // the target's identity may not be allowed to touch the role of what is over
 		return true
@@ -352,7 +358,7 @@ func (a *application) spoilt(err error) error {
 }
 
 // crowded is the error of a policy that others write all the time.
-func (a *application) crowded(err error) error {
+func (a *application) crowded(err error, try attempt) error {
 	return problem(err, "run it again; find out what keeps writing that policy",
-		"somebody else changed the policy of %s during each of %d attempts to write it", a.at, attempts)
+		"somebody else changed the policy of %s during each of %d attempts to write it", a.at, try.n+1)
 }

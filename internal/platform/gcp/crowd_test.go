@@ -164,7 +164,7 @@ func TestThePauseGrowsWithTheAttempt(t *testing.T) {
 			var longest time.Duration
 			for range 100 {
 				before := time.Now()
-				try := attempt{c.n, before.Add(-c.took)}
+				try := attempt{n: c.n, began: before.Add(-c.took)}
 				if !(&application{}).pause(t.Context(), try, nil) {
 					t.Fatal("the pause was cut short")
 				}
@@ -221,6 +221,27 @@ func TestTheEndOfPatienceIsNoCrowd(t *testing.T) {
 	if a.startOver(ctx, &draft{}, []int{0}, reading{}, attempt{}, conflicts) ||
 		!errors.Is(a.errs[0], context.Canceled) || strings.Contains(a.errs[0].Error(), "100 attempts") {
 		t.Errorf("the error is %v", a.errs[0])
+	}
+}
+
+// A writer that loses each race goes on for a number of attempts and a time, whichever is longer.
+func TestACrowdIsAnErrorInTheEnd(t *testing.T) {
+	p, conflicts := open(t, newWorld(t), Config{}), &googleapi.Error{Code: http.StatusConflict}
+	for _, c := range []struct {
+		n    int
+		took time.Duration
+		over bool
+	}{{attempts, 0, false}, {attempts - 1, patience, false}, {attempts, patience, true}} {
+		a := &application{
+			platform: p, at: resource{projectKind, project}, changes: ensured(access(project, alice, sqlRole, "x")),
+			errs: make([]error, 1), roles: make([]role, 1),
+		}
+		now := time.Now()
+		again := a.startOver(t.Context(), &draft{}, []int{0}, reading{}, attempt{c.n, now, now.Add(-c.took)}, conflicts)
+		crowd := a.errs[0] != nil && strings.Contains(a.errs[0].Error(), "during each of 101 attempts")
+		if again == c.over || crowd != c.over {
+			t.Errorf("after %d attempts in %s: again = %t, error %v", c.n+1, c.took, again, a.errs[0])
+		}
 	}
 }
 
