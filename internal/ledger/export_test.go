@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"slices"
+	"testing"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
@@ -47,3 +49,13 @@ func Schemas() int { return len(migrations) }
 
 // CopiedTables are the tables that a copy takes along.
 var CopiedTables = copied
+
+// Later makes this ledger's program one of a later version, which adds an index and a column to the ledger. Programs of
+// this version can go on reading it and writing to it. The version lasts for the rest of the test.
+func (l *Ledger) Later(t testing.TB) {
+	mine := len(migrations)
+	compatible[mine+1] = since{mine, mine}
+	t.Cleanup(func() { delete(compatible, mine+1) })
+	l.migrations = append(slices.Clone(migrations), []string{"CREATE INDEX jit_grants_later ON jit_grants (reason)",
+		"ALTER TABLE jit_grants ADD COLUMN later TEXT NOT NULL DEFAULT ''"})
+}
