@@ -1,11 +1,13 @@
 package provider
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/broker"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit/policy"
@@ -47,28 +49,53 @@ func (m *grantModel) forget(attribute string) bool {
 
 // checkForm refuses what is wrong in a policy at any time, with an error for each attribute to blame.
 func (m *policyModel) checkForm(diags *diag.Diagnostics) {
-	refused := map[string]bool{}
-	for written := m.written(); ; {
+	check := func(written policy.Written) error {
 		p, err := written.Policy()
 		if _, unknown := written["name"].(policy.Unknown); unknown {
 			p.Name = "unknown" // any name will do to check the rest
 		}
-		if err == nil {
-			err = policy.Check(p)
+		return cmp.Or(err, policy.Check(p))
+	}
+	eachError(diags, "Invalid policy", m.written(), check, func(attribute string) any {
+		if attribute == "approval" { // without one, break_glass is not looked at
+			return []any{map[string]any{"required": "1", "from": []any{"unknown"}}}
 		}
+		return policy.Unknown{}
+	})
+}
+
+// checkForm refuses what is wrong in a person at any time, with an error for each attribute to blame.
+func (m *personModel) checkForm(diags *diag.Diagnostics) {
+	check := func(written policy.Written) error {
+		p, err := written.Person()
+		if _, unknown := written["name"].(policy.Unknown); unknown {
+			p.Name = "unknown" // any name will do to check the rest
+		}
+		if err == nil {
+			_, err = approval.NewPeople([]jit.Person{p})
+		}
+		return err
+	}
+	eachError(diags, "Invalid person", m.written(), check, func(string) any { return policy.Unknown{} })
+}
+
+// eachError shows what check finds wrong in a block, attribute by attribute: it puts another value in the place of each
+// that is to blame.
+func eachError(diags *diag.Diagnostics, summary string, written policy.Written, check func(policy.Written) error,
+	instead func(attribute string) any) {
+	refused := map[string]bool{}
+	for {
+		err := check(written)
 		attribute := blamedFor(err)
 		if err == nil || refused[attribute] {
 			return
 		}
-		addError(diags, "Invalid policy", err)
+		addError(diags, summary, err)
 		if attribute == "" {
 			return
 		}
 		refused[attribute] = true
-		written[attribute] = policy.Unknown{}
-		if attribute == "approval" { // without one, break_glass is not looked at
-			written[attribute] = []any{map[string]any{"required": "1", "from": []any{"unknown"}}}
-		}
+		written[attribute] = instead(attribute)
 	}
 }
 

@@ -179,12 +179,22 @@ func TestEveryErrorOfABlock(t *testing.T) {
 			"match = [{}]", `match = [{ roles = ["[a"] }]`, 1),
 			grant("all", `target = ""`, `principal = ""`, `role = ""`, `scope = "a\u200bb"`, `reason = ""`,
 				`ttl = "never"`, "renewal = 0", `starts_at = "soon"`, `start_by = "later"`, `requester = " "`,
-				`timeouts = { create = "0s" }`))
+				`timeouts = { create = "0s" }`), `
+resource "jit_person" "all" {
+  name         = "group:x"
+  groups       = ["leads"]
+  signing_keys = ["a key"]
+  principals   = [" "]
+  github       = "@lea"
+  gitlab       = "a b"
+}
+`)
 		text := w.Run("validate").Text()
 		for resource, attributes := range map[string]string{
 			"jit_policy": "effect max_ttl reason_pattern enforcement max_session_tail condition description approval " +
 				"break_glass match",
-			"jit_grant": "target principal role scope reason ttl renewal starts_at start_by requester timeouts",
+			"jit_grant":  "target principal role scope reason ttl renewal starts_at start_by requester timeouts",
+			"jit_person": "name groups signing_keys principals github gitlab",
 		} {
 			var errors []string
 			for _, d := range strings.Split(text, "Error: ")[1:] {

@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/jitaccess/terraform-provider-jit/internal/approval"
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
 
@@ -62,13 +61,7 @@ func (r *personResource) ValidateConfig(
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	p := m.person()
-	if m.Name.IsUnknown() {
-		p.Name = "unknown" // any name will do to check the rest
-	}
-	if _, err := approval.NewPeople([]jit.Person{p}); err != nil {
-		addError(&resp.Diagnostics, "Invalid person", err)
-	}
+	m.checkForm(&resp.Diagnostics)
 }
 
 // ModifyPlan lays the planned person over the recorded ones and refuses one who cannot be recorded beside the others.
