@@ -85,7 +85,7 @@ func TestConformance(t *testing.T) {
 // The suite on an account whose reads lag behind the writes, and that carries every tenth write out and loses its answer
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency).
 func TestConformanceWithLostAnswersAndOldReads(t *testing.T) {
-	const lag = 20 * time.Millisecond
+	lag := platformtest.Lag(20 * time.Millisecond)
 	for _, name := range []string{"permissions", "actions", "assume", "trust"} {
 		t.Run(name, func(t *testing.T) {
 			platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {

@@ -20,7 +20,8 @@ func TestConformanceUnderLag(t *testing.T) {
 	t.Parallel()
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t)
-		s.lag = 50 * time.Millisecond
+		s.lag = platformtest.Lag(50 * time.Millisecond)
+		s.hurry = s.lag < time.Second
 		s.fault = s.lossy()
 		target := newTarget(s)
 		target.Lag = s.lag

@@ -97,7 +97,7 @@ func (s *site) openAt(t testing.TB, now func() time.Time) *Platform {
 	}
 	if s.hurry {
 		p.pace = pace{limit: rate.NewLimiter(rate.Inf, 1), tick: 2 * time.Millisecond, patience: 20 * time.Second,
-			lag: 200 * time.Millisecond}
+			lag: max(200*time.Millisecond, 2*s.lag)}
 	}
 	p.watch.OnCall = func(operation string) {
 		if operation == "CreateAccountAssignment" || operation == "DeleteAccountAssignment" {

@@ -27,8 +27,8 @@ func TestConformance(t *testing.T) {
 		// Nothing but the list shows a new process what others wrote, so each case waits for it. It lags for longer than
 		// a writer waits before it looks again.
 		"rbac, lists are late and answers get lost": {rbacAssignment, func(s *site) {
-			s.recheck = 200 * time.Millisecond
-			s.Lag, s.Lose = 2*s.recheck, 10
+			s.Lag, s.Lose = platformtest.Lag(400*time.Millisecond), 10
+			s.recheck = s.Lag / 2
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -181,7 +181,7 @@ func target(s *gcptest.Server, scope string, cfg Config) *platformtest.Target {
 // The conformance suite on a service that carries every third write out and loses its answer, and whose reads are old.
 func TestConformanceWithLostAnswersAndOldReads(t *testing.T) {
 	t.Parallel()
-	const lag = 50 * time.Millisecond
+	lag := platformtest.Lag(50 * time.Millisecond)
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newWorld(t)
 		s.SetLag(lag)

@@ -19,14 +19,15 @@ type attaching struct {
 	scope   string
 	changes []jit.Change
 	errs    []error
-	// written is when the gateway has answered that a change was made, by its index.
-	written map[int]time.Time
+	// written is when the gateway has answered that a change was made, by its index; taken is when it first answered that
+	// the name of the attribute is taken.
+	written, taken map[int]time.Time
 }
 
 // applyAttributes makes changes in attribute mode. It writes nothing for a grant that would give nothing.
 func (p *Platform) applyAttributes(ctx context.Context, scope string, changes []jit.Change) []error {
 	a := &attaching{Platform: p, scope: scope, changes: changes, errs: p.refusals(ctx, scope, changes),
-		written: map[int]time.Time{}}
+		written: map[int]time.Time{}, taken: map[int]time.Time{}}
 	var todo []int
 	for i, err := range a.errs {
 		if err == nil {
@@ -89,12 +90,23 @@ func (a *attaching) attachAll(ctx context.Context, todo []int) (again []int, wai
 	for k, i := range todo {
 		err := a.errs[i]
 		open := err == nil && a.open(i, wrote[k], asked, all)
-		waiting = waiting || open
+		waiting = waiting || open || a.comes(i, err, asked)
 		if open || unsure(err) || answered(err, http.StatusInternalServerError, http.StatusConflict) {
 			again = append(again, i)
 		}
 	}
 	return again, waiting
+}
+
+// comes reports whether the list may still show an attribute whose name is taken.
+func (a *attaching) comes(i int, err error, asked time.Time) bool {
+	if !answered(err, http.StatusInternalServerError, http.StatusConflict) {
+		return false
+	}
+	if _, known := a.taken[i]; !known {
+		a.taken[i] = asked
+	}
+	return asked.Sub(a.taken[i]) <= a.patience
 }
 
 // open reports whether a change without an error has to be looked at again.

@@ -32,14 +32,15 @@ func TestConformanceOfReviews(t *testing.T) {
 // TestConformanceUnderLag runs the suite on a gateway whose list is behind, and which loses the answer to every tenth
 // write after carrying it out.
 func TestConformanceUnderLag(t *testing.T) {
-	const lag = 50 * time.Millisecond
+	lag := platformtest.Lag(50 * time.Millisecond)
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t, nil)
 		s.Lag(lag)
 		lossy := lossy()
 		s.Interrupt(lossy)
 		target := reviewTarget(s, lag)
-		target.MaxCalls = func(_ jit.Op, n int) (reads, writes int) { return 20 + 2*n, 2 * n }
+		looks := 1 + 4*int(lag/time.Second) // the list is read, and reviews are revoked, until it follows
+		target.MaxCalls = func(_ jit.Op, n int) (reads, writes int) { return looks * (20 + 2*n), looks * 2 * n }
 		target.Break = func(*testing.T) (repair func()) {
 			s.Interrupt(unavailable)
 			return func() { s.Interrupt(lossy) }
@@ -130,7 +131,7 @@ func TestConformanceOfAttributes(t *testing.T) {
 // TestConformanceOfAttributesUnderLag is TestConformanceUnderLag with attributes of groups.
 func TestConformanceOfAttributesUnderLag(t *testing.T) {
 	t.Parallel()
-	const lag = 50 * time.Millisecond
+	lag := platformtest.Lag(50 * time.Millisecond)
 	platformtest.Run(t, platformtest.Harness{New: func(t *testing.T) *platformtest.Target {
 		s := newSite(t, nil)
 		s.Lag(lag)
@@ -139,7 +140,7 @@ func TestConformanceOfAttributesUnderLag(t *testing.T) {
 		target := attributeTarget(s, lag)
 		target.Open = func(t *testing.T) jit.Platform {
 			p := s.open(t, Config{Mode: modeAttribute}, 0)
-			p.patience = 2 * time.Second // what was cut off is ruled out after that
+			p.patience = min(40*lag, listPatience) // what was cut off is ruled out after that
 			return p
 		}
 		target.MaxCalls = func(_ jit.Op, n int) (reads, writes int) { return 20 + 2*n, 2 * n }

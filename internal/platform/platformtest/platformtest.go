@@ -5,11 +5,21 @@ package platformtest
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/jitaccess/terraform-provider-jit/internal/jit"
 )
+
+// Lag returns how long the reads of a test server miss a write: the given time, or that of a service on a bad day if the
+// tests may take long (JIT_TEST_LONG). What a platform does does not depend on the length; the tests wait for it.
+func Lag(short time.Duration) time.Duration {
+	if os.Getenv("JIT_TEST_LONG") != "" {
+		return 5 * time.Second
+	}
+	return short
+}
 
 // Target is one place where access lives, made for one case, with nothing of ours on it. Optional fields may be nil;
 // all others are required.
