@@ -22,8 +22,8 @@ const maxGap = 500 * time.Millisecond
 //
 // A gathering queue expects as many callers as in its last group. It waits for them until none arrives for the length
 // of a gap: half the cost of a group, or four times the longest pause between two callers if that is more, but never
-// longer than that cost. The cost is the duration of the last run if each caller brought one item; what many items take,
-// they take in any group. It never delays a single caller.
+// longer than that cost. The cost is the duration of the last run if each caller brought one item; what many items
+// take, they take in any group. It never delays a single caller.
 type Queue[C, R any] struct {
 	run func(ctx context.Context, calls []C) []R
 

@@ -170,7 +170,8 @@ func (t *table) sweepBesidePsql() {
 	for i := range rounds {
 		c := t.cluster(fmt.Sprint("swept", i))
 		c.grant(time.Now().Add(-time.Second).Truncate(time.Second))
-		s := &sweeper.Sweeper{Broker: c.broker, Holder: "bench", DueOnly: true, MaxUnplanned: sweeper.DefaultMaxUnplanned}
+		s := &sweeper.Sweeper{Broker: c.broker, Holder: "bench", DueOnly: true,
+			MaxUnplanned: sweeper.DefaultMaxUnplanned}
 		ours[i], theirs[i] = lasts(func() { t.sweepAll(s) }), c.psql()
 	}
 	t.ratio("sweep of 1,000 ended on postgresql beside psql in one transaction", median(ours), median(theirs), 1)

@@ -64,6 +64,9 @@ func (r reading) at(now time.Time) time.Time {
 // skew says how the other clock and this machine's, which shows now, disagree.
 func (r reading) skew(now time.Time) error { return cmp.Or(r.behind, jit.CheckSkew(now, r.at(now))) }
 
+// decides reports whether the other clock and this machine's, which shows now, agree: two clocks outvote a third.
+func (r reading) decides(now time.Time) bool { return !r.clock.IsZero() && r.skew(now) == nil }
+
 // SawClock notes what the clock of a target showed at some time between before and now; zero if it tells none.
 func (b *Broker) SawClock(target string, clock, before time.Time) {
 	r := newReading(clock, before, b.Now())
@@ -149,7 +152,7 @@ func (b *Broker) KnownTime(target string) (now time.Time, skew error) {
 	} else if skew = ofLedger.skew(now); skew != nil {
 		skew = fmt.Errorf("the ledger's clock: %w", skew)
 	}
-	if b.ledgerDecides() {
+	if ofLedger.decides(now) {
 		return now, skew
 	}
 	for _, r := range []reading{ofTarget, ofLedger} {
@@ -168,12 +171,12 @@ func (b *Broker) KnownTime(target string) (now time.Time, skew error) {
 	return now, nil
 }
 
-// ledgerDecides reports whether the ledger's clock is known and agrees with this machine's: no target's clock changes then
-// what [Broker.KnownTime] says is over.
+// ledgerDecides reports whether the ledger's clock is known and agrees with this machine's: then no target's clock
+// changes what [Broker.KnownTime] says is over.
 func (b *Broker) ledgerDecides() bool {
 	now := b.Now()
 	_, ofLedger := b.clocks.known("", now)
-	return !ofLedger.clock.IsZero() && ofLedger.skew(now) == nil
+	return ofLedger.decides(now)
 }
 
 // LatestTime returns the latest time on a target that no two clocks contradict. What has begun by it may be as it is.
